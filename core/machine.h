@@ -1,0 +1,71 @@
+/* core/machine.h: a whole machine: one vCPU, memory, buses, clock, devices.
+ * A machine is a pure function of (configuration, boot image, start facts, events). It belongs to one thread. */
+#ifndef HW_MACHINE_H
+#define HW_MACHINE_H
+
+#include "core/bus.h"
+#include "core/dev.h"
+#include "core/mem.h"
+#include "core/nondet.h"
+#include "core/vclock.h"
+#include "core/vcpu.h"
+
+enum machine_request { /* what the guest asked of the outside; the engine stops, the session acts */
+    REQ_NONE,
+    REQ_POWEROFF,   /* ACPI S5 */
+    REQ_RESET,      /* 0xCF9, i8042 0xFE, port 0x92, reset register */
+    REQ_DEBUG_EXIT, /* port 0xF4: request_value is (value << 1) | 1 */
+    REQ_CRASH,      /* triple fault; the engine sets it */
+};
+
+struct machine_config {
+    uint64_t ram_len;      /* bytes */
+    uint64_t rate_q32;     /* initial virtual ns per tick, 32.32 */
+    uint32_t cpu_features; /* CPU_* of core/cpu.h */
+};
+
+/* What the guest is started from. Bytes are borrowed until machine_boot() returns. */
+struct boot_image {
+    const uint8_t *kernel;    /* bzImage, ELF (PVH), Multiboot 1; NULL with firmware */
+    size_t kernel_len;
+    const uint8_t *initrd;    /* Linux initrd, or the Multiboot module; may be NULL */
+    size_t initrd_len;
+    const char *cmdline;      /* never NULL */
+    const uint8_t *firmware;  /* raw image entered at the reset vector; NULL otherwise */
+    size_t firmware_len;
+};
+
+struct machine {
+    struct vcpu vcpu;
+    struct mem mem;
+    struct vclock clock;
+    struct bus *bus;
+    void *dev[DEV_COUNT];
+    struct nondet nondet;            /* the door; only output() is called from devices */
+    struct nondet_start start;
+    struct machine_config config;
+    enum machine_request request;    /* set by machine_request(), cleared by nobody: a machine ends once */
+    uint32_t request_value;
+    const struct boot_image *boot;   /* valid during machine_boot() only */
+};
+
+/* Build a machine with devices in reset state. rom_len: bytes of firmware to be mapped. `nd` is copied. */
+must_check struct err *machine_create(const struct machine_config *cfg, size_t rom_len, struct nondet nd,
+                                      struct machine **out);
+void machine_destroy(struct machine *m);
+
+/* Load the image and set the vCPU to its entry state (core/load/). Errors: ERR_INPUT with the reason. */
+must_check struct err *machine_boot(struct machine *m, const struct boot_image *img);
+
+/* From devices: end the run. The first request wins. */
+void machine_request(struct machine *m, enum machine_request req, uint32_t value);
+
+/* From the session, between two ticks: typed bytes arrive at UART `channel`. */
+void machine_console_input(struct machine *m, unsigned channel, const uint8_t *data, size_t len);
+
+/* Hash of all device state (field tables, in DEV order). */
+uint64_t machine_devices_digest(const struct machine *m);
+
+const struct dev_class *machine_dev_class(enum dev_id id);
+
+#endif

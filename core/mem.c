@@ -1,0 +1,162 @@
+/* core/mem.c: guest RAM and ROM in one sparse mapping, and the tracing of writes. */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "core/base/check.h"
+#include "core/mem.h"
+
+enum { ROM_MAX = 16 << 20 };
+
+static struct err *map_sparse(size_t len, void **out)
+{
+    void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return err_errno(ERR_HOST, errno, "cannot reserve %zu MiB of address space for guest memory", len >> 20);
+    *out = p;
+    return NULL;
+}
+
+struct err *mem_init(struct mem *m, uint64_t ram_len, uint64_t rom_len)
+{
+    CHECK(!(ram_len & PAGE_MASK) && !(rom_len & PAGE_MASK) && rom_len <= ROM_MAX, "unaligned memory size");
+    *m = (struct mem){.ram_len = ram_len, .low_len = MIN(ram_len, MEM_LOW_MAX)};
+    m->ram_pages = (uint32_t)(ram_len >> PAGE_SHIFT);
+    m->rom_pages = (uint32_t)(rom_len >> PAGE_SHIFT);
+    m->rom_base = GIB(4) - rom_len;
+    m->page_count = m->ram_pages + m->rom_pages;
+    m->dirty_cap = m->page_count;
+    struct err *e = map_sparse((size_t)m->page_count << PAGE_SHIFT, (void **)&m->host);
+    if (!e)
+        e = map_sparse(m->page_count, (void **)&m->trace);
+    if (!e)
+        e = map_sparse((size_t)m->dirty_cap * sizeof(*m->dirty), (void **)&m->dirty);
+    if (e) {
+        mem_deinit(m);
+        return e;
+    }
+    for (uint32_t i = m->ram_pages; i < m->page_count; i++)
+        m->trace[i] = PAGE_ROM;
+    return NULL;
+}
+
+void mem_deinit(struct mem *m)
+{
+    if (m->host)
+        munmap(m->host, (size_t)m->page_count << PAGE_SHIFT);
+    if (m->trace)
+        munmap(m->trace, m->page_count);
+    if (m->dirty)
+        munmap(m->dirty, (size_t)m->dirty_cap * sizeof(*m->dirty));
+    *m = (struct mem){0};
+}
+
+gpa_t mem_page_gpa(const struct mem *m, uint32_t page)
+{
+    uint64_t off = (uint64_t)page << PAGE_SHIFT;
+    if (page >= m->ram_pages)
+        return gpa(m->rom_base + (off - m->ram_len));
+    return gpa(off < m->low_len ? off : off - m->low_len + GIB(4));
+}
+
+static void mark_dirty(struct mem *m, uint32_t page)
+{
+    m->trace[page] |= PAGE_DIRTY;
+    CHECK(m->dirty_count < m->dirty_cap, "dirty list overflow");
+    m->dirty[m->dirty_count++] = page;
+}
+
+bool mem_before_write(struct mem *m, uint32_t page, uint32_t off, uint32_t len)
+{
+    uint8_t t = m->trace[page];
+    if (t & PAGE_ROM)
+        return false;
+    if ((t & (PAGE_TRACE_PT | PAGE_TRACE_CODE)) && m->observer.traced_write)
+        m->observer.traced_write(m->observer.self, page, off, len);
+    if (!(t & PAGE_DIRTY))
+        mark_dirty(m, page);
+    return true;
+}
+
+void mem_trace_set(struct mem *m, uint32_t page, uint8_t bits)
+{
+    if ((m->trace[page] & bits) == bits)
+        return;
+    m->trace[page] |= bits;
+    if (m->observer.revoke_write)
+        m->observer.revoke_write(m->observer.self, page);
+}
+
+void mem_trace_clear(struct mem *m, uint32_t page, uint8_t bits)
+{
+    m->trace[page] &= (uint8_t)~bits;
+}
+
+/* Bytes of [a, a+len) that lie in one page, and that page. */
+static size_t page_run(const struct mem *m, gpa_t a, size_t len, uint32_t *page_out)
+{
+    *page_out = mem_page(m, a);
+    return MIN(len, PAGE_SIZE - (size_t)(a.v & PAGE_MASK));
+}
+
+size_t mem_read(const struct mem *m, gpa_t a, void *buf, size_t len)
+{
+    uint8_t *to = buf;
+    size_t hit = 0;
+    bool all = true;
+    for (size_t done = 0, n; done < len; done += n) {
+        uint32_t page;
+        gpa_t at = gpa(a.v + done);
+        n = page_run(m, at, len - done, &page);
+        all = all && page != MEM_NO_PAGE;
+        if (page == MEM_NO_PAGE)
+            memset(to + done, 0xff, n);
+        else
+            memcpy(to + done, mem_page_host(m, page) + (at.v & PAGE_MASK), n);
+        if (all)
+            hit += n;
+    }
+    return hit;
+}
+
+static size_t write_pages(struct mem *m, gpa_t a, const void *buf, size_t len, bool rom_too)
+{
+    const uint8_t *from = buf;
+    size_t hit = 0;
+    bool all = true;
+    for (size_t done = 0, n; done < len; done += n) {
+        uint32_t page;
+        gpa_t at = gpa(a.v + done);
+        uint32_t off = (uint32_t)(at.v & PAGE_MASK);
+        n = page_run(m, at, len - done, &page);
+        all = all && page != MEM_NO_PAGE;
+        if (all)
+            hit += n;
+        if (page == MEM_NO_PAGE)
+            continue;
+        if (mem_before_write(m, page, off, (uint32_t)n) || rom_too)
+            memcpy(mem_page_host(m, page) + off, from + done, n);
+    }
+    return hit;
+}
+
+size_t mem_write(struct mem *m, gpa_t a, const void *buf, size_t len)
+{
+    return write_pages(m, a, buf, len, false);
+}
+
+size_t mem_load(struct mem *m, gpa_t a, const void *buf, size_t len)
+{
+    return write_pages(m, a, buf, len, true);
+}
+
+void mem_dirty_drain(struct mem *m, void (*fn)(void *arg, uint32_t page), void *arg)
+{
+    uint32_t n = m->dirty_count;
+    m->dirty_count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        m->trace[m->dirty[i]] &= (uint8_t)~PAGE_DIRTY;
+        fn(arg, m->dirty[i]);
+    }
+    if (n && m->observer.revoke_write)
+        m->observer.revoke_write(m->observer.self, MEM_NO_PAGE);
+}
