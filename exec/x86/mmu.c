@@ -1,0 +1,719 @@
+/* exec/x86/mmu.c: the coherent soft TLB. The contract and the five rules are in mmu.h.
+ *
+ * Entries live in *spaces*, one per recently used paging state (CR3 and the control bits that steer translation); a CR3
+ * load selects a space and drops nothing. A space holds one direct-mapped array per access mode for data and one per
+ * privilege for fetches.
+ *
+ * What makes it coherent: every valid entry hangs on two chains,
+ *  - the *leaf chain*, by the guest-physical address of the paging-structure entry that it came from, so that a write to
+ *    that entry finds all of its translations, through every alias and in every space;
+ *  - the *page chain*, by the page it maps, so that write permission can be revoked when the page becomes traced.
+ * Pages that were walked as tables carry PAGE_TRACE_PT and, per page, the set of TABLE_* kinds they were read as.
+ *
+ * Invariants:
+ *  (a) kind k is in table_kinds[p] if some valid entry was derived through page p read as a table of kind k.
+ *  (b) PAGE_TRACE_PT is set on p exactly while table_kinds[p] != 0.
+ *  (c) tag_w is valid only while the page's trace byte is PAGE_DIRTY, and the leaf's D bit is set.
+ *  (d) code_epoch of a space and privilege changes whenever a valid fetch entry of it is lost, evictions included.
+ * A write to a present non-leaf entry drops the whole subtree (drop_table), which then no longer is a table by (a): so
+ * the work of drops is bounded by the work of the walks that set the kinds. */
+#include "exec/x86/mmu.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "exec/x86/access.h"
+#include "exec/x86/sys.h"
+#include "exec/x86/walk.h"
+
+enum {
+    SPACES = 16,
+    FETCH_USER = MMU_CACHED, FETCH_SUP, ARRAYS, /* arrays of a space: the data modes, then fetches by privilege */
+    SPACE_ENTRIES = ARRAYS * TLB_SIZE,
+    LEAF_BUCKETS = 1 << 16,
+    DR7_ENABLES = 0xff, /* L0 G0 .. L3 G3, SDM 17.2.4 */
+    IDLE_WRITES = 16, /* traced writes to a table that dropped nothing, after which it is no longer traced */
+};
+
+/* What selects a space. Compared bytewise: no padding. */
+struct space_key {
+    uint64_t cr3;
+    uint64_t control; /* CR0, CR4 and EFER bits that steer translation */
+    uint64_t pdpte[4];
+};
+
+struct space {
+    struct space_key key;
+    bool used;
+    uint64_t last_use;
+    uint64_t epoch[2]; /* of FETCH_USER and FETCH_SUP */
+};
+
+/* The cold half of a TLB entry. Ids are index + 1; 0 ends a chain. */
+struct link {
+    uint32_t leaf_next, leaf_prev; /* prev 0: first of its bucket */
+    uint32_t page_next, page_prev;
+    uint64_t leaf_gpa;             /* WALK_NO_LEAF without paging: on no leaf chain */
+    uint32_t page;
+    bool may_write;                /* translation permits writes and D is set: only tracing may forbid them */
+};
+
+struct bounce { struct span span; uint8_t data[64]; };
+
+struct mmu {
+    struct vcpu *v;
+    struct mem *mem;
+    struct space space[SPACES];
+    struct space *cur;
+    uint64_t use_clock, epoch_clock, epoch_floor; /* an epoch below the floor is stale */
+    struct tlb_entry *entry; /* SPACES * SPACE_ENTRIES */
+    struct link *link;       /* likewise */
+    struct tlb_entry *never; /* TLB_SIZE entries that never hit: MMU_USER_ALIGN */
+    uint32_t *leaf_head;     /* LEAF_BUCKETS */
+    uint32_t *page_head;     /* by page */
+    uint8_t *table_kinds;    /* by page */
+    uint8_t *table_idle;     /* by page: see IDLE_WRITES */
+    bool walker_writing;
+    struct code_owner code;
+    struct bounce bounce_rd, bounce_wr;
+    struct mmu_stats stats;
+};
+
+/* ---- entries and their chains ---- */
+
+static uint32_t leaf_bucket(uint64_t leaf_gpa)
+{
+    return (uint32_t)((leaf_gpa >> 2) * UINT64_C(0x9e3779b97f4a7c15) >> 48);
+}
+
+static void unlink_entry(struct mmu *m, uint32_t i)
+{
+    struct link *l = &m->link[i];
+    if (l->leaf_gpa != WALK_NO_LEAF) {
+        if (l->leaf_prev)
+            m->link[l->leaf_prev - 1].leaf_next = l->leaf_next;
+        else
+            m->leaf_head[leaf_bucket(l->leaf_gpa)] = l->leaf_next;
+        if (l->leaf_next)
+            m->link[l->leaf_next - 1].leaf_prev = l->leaf_prev;
+    }
+    if (l->page_prev)
+        m->link[l->page_prev - 1].page_next = l->page_next;
+    else
+        m->page_head[l->page] = l->page_next;
+    if (l->page_next)
+        m->link[l->page_next - 1].page_prev = l->page_prev;
+}
+
+static void link_entry(struct mmu *m, uint32_t i, uint64_t leaf_gpa, uint32_t page)
+{
+    struct link *l = &m->link[i];
+    *l = (struct link){.leaf_gpa = leaf_gpa, .page = page, .page_next = m->page_head[page]};
+    if (leaf_gpa != WALK_NO_LEAF) {
+        uint32_t *head = &m->leaf_head[leaf_bucket(leaf_gpa)];
+        l->leaf_next = *head;
+        if (*head)
+            m->link[*head - 1].leaf_prev = i + 1;
+        *head = i + 1;
+    }
+    if (l->page_next)
+        m->link[l->page_next - 1].page_prev = i + 1;
+    m->page_head[page] = i + 1;
+}
+
+static bool entry_valid(const struct mmu *m, uint32_t i)
+{
+    return m->entry[i].tag_r != TLB_INVALID;
+}
+
+static unsigned fetch_privilege(const struct vcpu *v)
+{
+    return v->s.cpl == 3 ? 0 : 1;
+}
+
+static void publish_epoch(struct mmu *m)
+{
+    uint64_t *e = &m->cur->epoch[fetch_privilege(m->v)];
+    if (*e < m->epoch_floor)
+        *e = ++m->epoch_clock;
+    cpu_of(m->v)->code_epoch = *e;
+}
+
+/* Invariant (d). */
+static void fetch_entry_lost(struct mmu *m, uint32_t i)
+{
+    struct space *sp = &m->space[i / SPACE_ENTRIES];
+    unsigned array = i % SPACE_ENTRIES / TLB_SIZE;
+    if (array < FETCH_USER)
+        return;
+    sp->epoch[array - FETCH_USER] = ++m->epoch_clock;
+    if (sp == m->cur) {
+        publish_epoch(m);
+        m->v->brk |= VCPU_BRK_CODE;
+    }
+}
+
+static void drop_entry(struct mmu *m, uint32_t i)
+{
+    unlink_entry(m, i);
+    m->entry[i].tag_r = m->entry[i].tag_w = TLB_INVALID;
+    fetch_entry_lost(m, i);
+    m->stats.drops++;
+}
+
+static uint32_t entry_index(const struct mmu *m, const struct space *sp, unsigned array, uint64_t lin)
+{
+    return (uint32_t)(sp - m->space) * SPACE_ENTRIES + array * TLB_SIZE + (uint32_t)(lin >> PAGE_SHIFT & (TLB_SIZE - 1));
+}
+
+/* ---- drops ---- */
+
+/* Drop every entry derived from the leaf entry at leaf_gpa. */
+static bool drop_leaf(struct mmu *m, uint64_t leaf_gpa)
+{
+    bool any = false;
+    for (uint32_t id = m->leaf_head[leaf_bucket(leaf_gpa)], next; id; id = next) {
+        next = m->link[id - 1].leaf_next;
+        if (m->link[id - 1].leaf_gpa == leaf_gpa) {
+            drop_entry(m, id - 1);
+            any = true;
+        }
+    }
+    return any;
+}
+
+static bool is_wide(uint8_t kind)
+{
+    return !(kind & (TABLE32_L1 | TABLE32_L2));
+}
+
+static uint8_t child_kind(uint8_t kind)
+{
+    return kind >> 1; /* the bits of TABLE_* are ordered by level within their family */
+}
+
+static uint64_t table_entry(const struct mmu *m, uint32_t page, uint32_t off, uint8_t kind)
+{
+    const uint8_t *p = mem_page_host(m->mem, page) + off;
+    return is_wide(kind) ? get_le64(p) : get_le32(p);
+}
+
+/* Drop every entry derived through `page` as a table of `kind`, and what hangs below. Recursion is bounded by the levels. */
+static void drop_table(struct mmu *m, uint32_t page, uint8_t kind)
+{
+    if (!(m->table_kinds[page] & kind))
+        return;
+    m->table_kinds[page] &= (uint8_t)~kind;
+    uint64_t base = mem_page_gpa(m->mem, page).v;
+    uint32_t step = is_wide(kind) ? 8 : 4;
+    for (uint32_t off = 0; off < PAGE_SIZE; off += step) {
+        drop_leaf(m, base + off);
+        uint32_t child = walk_child(m->v, table_entry(m, page, off, kind), kind);
+        if (child != MEM_NO_PAGE)
+            drop_table(m, child, child_kind(kind));
+    }
+    if (!m->table_kinds[page])
+        mem_trace_clear(m->mem, page, PAGE_TRACE_PT);
+}
+
+/* The bytes [off, off+len) of a table are about to change: drop what was derived from the entries they hold. */
+static bool drop_entries_in(struct mmu *m, uint32_t page, uint32_t off, uint32_t len, uint8_t kind)
+{
+    bool any = false;
+    uint64_t base = mem_page_gpa(m->mem, page).v;
+    uint32_t step = is_wide(kind) ? 8 : 4;
+    for (uint32_t o = off & ~(step - 1); o < off + len; o += step) {
+        any |= drop_leaf(m, base + o);
+        uint32_t child = walk_child(m->v, table_entry(m, page, o, kind), kind);
+        if (child != MEM_NO_PAGE && (m->table_kinds[child] & child_kind(kind))) {
+            drop_table(m, child, child_kind(kind));
+            any = true;
+        }
+    }
+    return any;
+}
+
+static void drop_all_tables(struct mmu *m, uint32_t page)
+{
+    for (uint8_t kinds = m->table_kinds[page]; kinds; kinds &= (uint8_t)(kinds - 1))
+        drop_table(m, page, (uint8_t)(kinds & -kinds));
+}
+
+static void table_written(struct mmu *m, uint32_t page, uint32_t off, uint32_t len)
+{
+    bool any = false;
+    for (uint8_t kinds = m->table_kinds[page]; kinds; kinds &= (uint8_t)(kinds - 1))
+        any |= drop_entries_in(m, page, off, len, (uint8_t)(kinds & -kinds));
+    if (any)
+        m->table_idle[page] = 0;
+    else if (++m->table_idle[page] >= IDLE_WRITES)
+        drop_all_tables(m, page); /* probably data by now; the next walk through it traces it again */
+}
+
+static void observe_traced_write(void *self, uint32_t page, uint32_t off, uint32_t len)
+{
+    struct mmu *m = self;
+    m->stats.traced_writes++;
+    if ((m->mem->trace[page] & PAGE_TRACE_PT) && !m->walker_writing)
+        table_written(m, page, off, len);
+    if ((m->mem->trace[page] & PAGE_TRACE_CODE) && m->code.code_write)
+        m->code.code_write(m->code.self, page, off, len);
+}
+
+static void observe_revoke_write(void *self, uint32_t page)
+{
+    struct mmu *m = self;
+    if (page == MEM_NO_PAGE) {
+        for (uint32_t sp = 0; sp < SPACES; sp++)
+            if (m->space[sp].used)
+                for (uint32_t i = sp * SPACE_ENTRIES; i < sp * SPACE_ENTRIES + MMU_CACHED * TLB_SIZE; i++)
+                    m->entry[i].tag_w = TLB_INVALID;
+        return;
+    }
+    for (uint32_t id = m->page_head[page]; id; id = m->link[id - 1].page_next)
+        m->entry[id - 1].tag_w = TLB_INVALID;
+}
+
+void mmu_walker_write(struct vcpu *v, uint32_t page, uint32_t off, uint32_t len)
+{
+    v->mmu->walker_writing = true;
+    mem_before_write(v->mmu->mem, page, off, len);
+    v->mmu->walker_writing = false;
+}
+
+/* ---- spaces ---- */
+
+static void space_clear(struct mmu *m, struct space *sp)
+{
+    uint32_t first = (uint32_t)(sp - m->space) * SPACE_ENTRIES;
+    for (uint32_t i = first; sp->used && i < first + SPACE_ENTRIES; i++)
+        if (entry_valid(m, i))
+            drop_entry(m, i);
+}
+
+void mmu_drop_all(struct mmu *m)
+{
+    for (unsigned i = 0; i < SPACES; i++)
+        space_clear(m, &m->space[i]);
+}
+
+static void space_key(const struct vcpu *v, struct space_key *k)
+{
+    memset(k, 0, sizeof(*k));
+    if (!(v->s.cr0 & CR0_PG))
+        return;
+    k->cr3 = v->s.cr3 & ~UINT64_C(0xfff); /* PCIDs do not matter to a coherent TLB */
+    k->control = (v->s.cr0 & (CR0_PG | CR0_WP)) | (v->s.cr4 & (CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP)) << 32 |
+                 (v->s.efer & (EFER_LMA | EFER_NXE)) << 4;
+    if (!cpu_long(v) && (v->s.cr4 & CR4_PAE)) {
+        k->cr3 = 0; /* PAE translates through the PDPTE registers, whatever CR3 says */
+        memcpy(k->pdpte, v->s.pdpte, sizeof(k->pdpte));
+    }
+}
+
+static struct space *space_find(struct mmu *m, const struct space_key *k)
+{
+    struct space *oldest = &m->space[0];
+    for (struct space *sp = m->space; sp < m->space + SPACES; sp++) {
+        if (sp->used && !memcmp(&sp->key, k, sizeof(*k)))
+            return sp;
+        if (sp->last_use < oldest->last_use)
+            oldest = sp;
+    }
+    space_clear(m, oldest);
+    oldest->used = true;
+    oldest->key = *k;
+    oldest->epoch[0] = oldest->epoch[1] = 0; /* stale: see publish_epoch() */
+    return oldest;
+}
+
+void mmu_mode_changed(struct vcpu *v)
+{
+    struct mmu *m = v->mmu;
+    struct cpu *c = cpu_of(v);
+    c->dtlb = c->mmu_mode == MMU_USER_ALIGN ? m->never : &m->entry[entry_index(m, m->cur, c->mmu_mode, 0)];
+    publish_epoch(m);
+}
+
+void mmu_paging_changed(struct vcpu *v)
+{
+    struct mmu *m = v->mmu;
+    struct space_key k;
+    space_key(v, &k);
+    if (memcmp(&m->cur->key, &k, sizeof(k)))
+        m->stats.space_switches++;
+    m->cur = space_find(m, &k);
+    m->cur->last_use = ++m->use_clock;
+    mmu_mode_changed(v);
+}
+
+void mmu_breakpoints_changed(struct vcpu *v)
+{
+    mmu_drop_all(v->mmu);
+}
+
+void mmu_code_dropped(struct vcpu *v)
+{
+    struct mmu *m = v->mmu;
+    m->epoch_floor = ++m->epoch_clock;
+    publish_epoch(m);
+    v->brk |= VCPU_BRK_CODE;
+}
+
+/* ---- translation ---- */
+
+static bool is_write(enum mmu_access acc)
+{
+    return acc == ACC_WRITE || acc == ACC_RMW;
+}
+
+static bool canonical(uint64_t lin)
+{
+    return (uint64_t)((int64_t)(lin << 16) >> 16) == lin;
+}
+
+_Noreturn static void raise_page_fault(struct vcpu *v, uint64_t lin, uint32_t walk_error, enum mmu_access acc, enum mmu_mode mode)
+{
+    uint32_t error = walk_error | (is_write(acc) ? PF_W : 0) | (mode == MMU_USER ? PF_U : 0);
+    if (acc == ACC_FETCH && ((v->s.cr4 & CR4_SMEP) || ((v->s.efer & EFER_NXE) && (v->s.cr4 & CR4_PAE))))
+        error |= PF_I; /* SDM 4.7 */
+    vcpu_raise_pf(v, lin, error);
+}
+
+static void check_canonical(struct vcpu *v, uint64_t lin, unsigned seg)
+{
+    if (cpu_long(v) && !canonical(lin))
+        vcpu_raise_err(v, seg == S_SS ? VEC_SS : VEC_GP, 0);
+}
+
+/* Walk and judge one page of an access; A is set, D is not. Raises #PF. */
+static void translate(struct vcpu *v, uint64_t lin, enum mmu_access acc, enum mmu_mode mode, struct walk *w)
+{
+    v->mmu->stats.walks++;
+    if (!walk_tables(v, lin, true, w))
+        raise_page_fault(v, lin, w->error, acc, mode);
+    uint32_t denied = walk_check(v, w, acc, mode);
+    if (denied != WALK_OK)
+        raise_page_fault(v, lin, denied, acc, mode);
+    walk_commit(v, w, false);
+}
+
+/* Trace the tables that an entry is about to be derived from: invariants (a) and (b). */
+static void trace_tables(struct mmu *m, const struct walk *w)
+{
+    for (unsigned i = 0; i < w->steps; i++) {
+        uint32_t page = w->step[i].page;
+        m->table_idle[page] = 0;
+        if (m->table_kinds[page] & w->step[i].kind)
+            continue;
+        m->table_kinds[page] |= w->step[i].kind;
+        mem_trace_set(m->mem, page, PAGE_TRACE_PT);
+    }
+}
+
+static uint32_t fill(struct mmu *m, unsigned array, uint64_t lin, uint32_t page, const struct walk *w)
+{
+    uint32_t i = entry_index(m, m->cur, array, lin);
+    uint64_t tag = lin & ~(uint64_t)PAGE_MASK;
+    if (entry_valid(m, i)) {
+        unlink_entry(m, i);
+        fetch_entry_lost(m, i);
+    }
+    trace_tables(m, w);
+    m->entry[i] = (struct tlb_entry){.tag_r = tag, .tag_w = TLB_INVALID,
+                                     .addend = (uintptr_t)mem_page_host(m->mem, page) - tag, .pad = page};
+    link_entry(m, i, w->leaf_gpa, page);
+    m->stats.fills++;
+    return i;
+}
+
+/* Whether an enabled breakpoint lies in the page (aligned, so never across two). */
+static bool page_watched(const struct vcpu *v, uint64_t lin)
+{
+    for (unsigned i = 0; i < 4; i++)
+        if ((v->s.dr[7] >> (2 * i) & 3) && (v->s.dr[i] ^ lin) < PAGE_SIZE)
+            return true;
+    return false;
+}
+
+/* Fill the data TLB after a successful walk. Invariant (c). */
+static void fill_data(struct vcpu *v, uint64_t lin, enum mmu_mode mode, uint32_t page, const struct walk *w)
+{
+    struct mmu *m = v->mmu;
+    if (unlikely(v->s.dr[7] & DR7_ENABLES) && page_watched(v, lin))
+        return; /* every access must come this way, to be compared with the breakpoints */
+    uint32_t i = fill(m, mode, lin, page, w);
+    struct link *l = &m->link[i];
+    l->may_write = w->dirty && walk_check(v, w, ACC_WRITE, mode) == WALK_OK && !(m->mem->trace[page] & PAGE_ROM);
+    if (l->may_write && m->mem->trace[page] == PAGE_DIRTY)
+        m->entry[i].tag_w = lin & ~(uint64_t)PAGE_MASK;
+}
+
+static void set_part(const struct mmu *m, struct span_part *p, uint64_t gpa_v, uint32_t len)
+{
+    p->gpa = gpa_v;
+    p->len = len;
+    p->page = mem_page(m->mem, gpa(gpa_v));
+    p->host = p->page == MEM_NO_PAGE ? NULL : mem_page_host(m->mem, p->page) + (gpa_v & PAGE_MASK);
+}
+
+static void check_alignment(struct vcpu *v, uint64_t lin, uint32_t len)
+{
+    if (len <= 8 && !(len & (len - 1)) && (lin & (len - 1)))
+        vcpu_raise_err(v, VEC_AC, 0);
+}
+
+void mmu_span(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, enum mmu_mode mode, unsigned seg, struct span *out)
+{
+    struct mmu *m = v->mmu;
+    struct walk w[2];
+    uint64_t mask = cpu_of(v)->lin_mask;
+    uint32_t head = MIN(len, PAGE_SIZE - (uint32_t)(lin & PAGE_MASK));
+    uint64_t at[2] = {lin, (lin + head) & mask};
+    unsigned parts = head < len ? 2 : 1;
+
+    *out = (struct span){.len = len};
+    for (unsigned i = 0; i < parts; i++)
+        check_canonical(v, at[i], seg);
+    if (mode == MMU_USER_ALIGN) {
+        check_alignment(v, lin, len);
+        mode = MMU_USER;
+    }
+    for (unsigned i = 0; i < parts; i++)
+        translate(v, at[i], acc, mode, &w[i]);
+    for (unsigned i = 0; i < parts; i++) { /* nothing faults from here on */
+        if (is_write(acc) && !w[i].dirty)
+            walk_commit(v, &w[i], true);
+        set_part(m, &out->part[i], w[i].gpa, i ? len - head : head);
+        if (out->part[i].page != MEM_NO_PAGE)
+            fill_data(v, at[i], mode, out->part[i].page, &w[i]);
+    }
+    if (unlikely(v->s.dr[7] & DR7_ENABLES))
+        debug_data_check(v, lin, len, is_write(acc));
+}
+
+/* A device, or nothing: bus accesses of at most 8 bytes. */
+static void device_io(struct vcpu *v, const struct span_part *p, uint8_t *buf, bool write)
+{
+    struct machine *mc = v->machine;
+    v->mmu->stats.device_accesses++;
+    vcpu_publish_ticks(v);
+    for (uint32_t done = 0, n; done < p->len; done += n) {
+        n = p->len - done >= 8 ? 8 : p->len - done >= 4 ? 4 : p->len - done >= 2 ? 2 : 1;
+        uint64_t x = 0;
+        if (write) {
+            memcpy(&x, buf + done, n);
+            bus_write(mc->bus, BUS_MMIO, p->gpa + done, n, x);
+        } else {
+            x = bus_read(mc->bus, BUS_MMIO, p->gpa + done, n);
+            memcpy(buf + done, &x, n);
+        }
+    }
+    v->brk |= VCPU_BRK_EVENT;
+}
+
+void span_read(struct vcpu *v, const struct span *sp, void *buf)
+{
+    uint8_t *to = buf;
+    for (unsigned i = 0; i < 2 && sp->part[i].len; to += sp->part[i].len, i++) {
+        if (sp->part[i].host)
+            memcpy(to, sp->part[i].host, sp->part[i].len);
+        else
+            device_io(v, &sp->part[i], to, false);
+    }
+}
+
+void span_write(struct vcpu *v, const struct span *sp, const void *buf)
+{
+    struct mem *mem = v->mmu->mem;
+    const uint8_t *from = buf;
+    for (unsigned i = 0; i < 2 && sp->part[i].len; from += sp->part[i].len, i++) {
+        const struct span_part *p = &sp->part[i];
+        if (!p->host)
+            device_io(v, p, (uint8_t *)(uintptr_t)from, true);
+        else if (mem->trace[p->page] == PAGE_DIRTY || mem_before_write(mem, p->page, (uint32_t)(p->gpa & PAGE_MASK), p->len))
+            memcpy(p->host, from, p->len);
+    }
+}
+
+/* ---- single accesses ---- */
+
+/* Store to a page whose translation is cached and permits it: only tracing sent us here. */
+static bool traced_store(struct vcpu *v, uint64_t lin, unsigned size, uint64_t value)
+{
+    struct mmu *m = v->mmu;
+    struct tlb_entry *e = dtlb_slot(v, lin);
+    if ((e->tag_r ^ lin) > PAGE_SIZE - size || e < m->entry || e >= m->entry + (size_t)SPACES * SPACE_ENTRIES)
+        return false;
+    struct link *l = &m->link[e - m->entry];
+    if (!l->may_write)
+        return false;
+    uint8_t *host = (uint8_t *)(uintptr_t)(lin + e->addend); /* the entry itself may be dropped by this write */
+    uint32_t page = l->page;
+    mem_before_write(m->mem, page, (uint32_t)(lin & PAGE_MASK), size);
+    memcpy(host, &value, size);
+    if (m->mem->trace[page] == PAGE_DIRTY && (e->tag_r ^ lin) < PAGE_SIZE)
+        e->tag_w = e->tag_r;
+    return true;
+}
+
+uint64_t mmu_slow_load(struct vcpu *v, uint64_t lin, unsigned size, unsigned seg)
+{
+    struct span sp;
+    uint64_t x = 0;
+    v->mmu->stats.slow_loads++;
+    mmu_span(v, lin, size, ACC_READ, cpu_of(v)->mmu_mode, seg, &sp);
+    span_read(v, &sp, &x);
+    return x;
+}
+
+void mmu_slow_store(struct vcpu *v, uint64_t lin, unsigned size, uint64_t value, unsigned seg)
+{
+    struct span sp;
+    v->mmu->stats.slow_stores++;
+    if (traced_store(v, lin, size, value))
+        return;
+    mmu_span(v, lin, size, ACC_WRITE, cpu_of(v)->mmu_mode, seg, &sp);
+    span_write(v, &sp, &value);
+}
+
+uint64_t mmu_ld(struct vcpu *v, uint64_t lin, unsigned size, enum mmu_mode mode)
+{
+    struct mmu *m = v->mmu;
+    struct span sp;
+    uint64_t x = 0;
+    if (mode < MMU_CACHED) {
+        const struct tlb_entry *e = &m->entry[entry_index(m, m->cur, mode, lin)];
+        if ((e->tag_r ^ lin) <= PAGE_SIZE - size) {
+            memcpy(&x, (const void *)(uintptr_t)(lin + e->addend), size);
+            return x;
+        }
+    }
+    mmu_span(v, lin, size, ACC_READ, mode, S_DS, &sp);
+    span_read(v, &sp, &x);
+    return x;
+}
+
+void mmu_st(struct vcpu *v, uint64_t lin, unsigned size, uint64_t value, enum mmu_mode mode)
+{
+    struct span sp;
+    mmu_span(v, lin, size, ACC_WRITE, mode, S_DS, &sp);
+    span_write(v, &sp, &value);
+}
+
+void *access_slow(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, unsigned seg)
+{
+    struct mmu *m = v->mmu;
+    struct bounce *b = is_write(acc) ? &m->bounce_wr : &m->bounce_rd;
+    mmu_span(v, lin, len, acc, cpu_of(v)->mmu_mode, seg, &b->span);
+    if (acc != ACC_WRITE)
+        span_read(v, &b->span, b->data);
+    cpu_of(v)->bounce.active |= is_write(acc);
+    return b->data;
+}
+
+void access_commit(struct vcpu *v)
+{
+    cpu_of(v)->bounce.active = false;
+    span_write(v, &v->mmu->bounce_wr.span, v->mmu->bounce_wr.data);
+}
+
+/* ---- fetches ---- */
+
+uint32_t mmu_fetch_page(struct vcpu *v, uint64_t lin)
+{
+    struct mmu *m = v->mmu;
+    struct walk w;
+    unsigned array = FETCH_USER + fetch_privilege(v);
+    const struct tlb_entry *e = &m->entry[entry_index(m, m->cur, array, lin)];
+    if (likely((e->tag_r ^ lin) < PAGE_SIZE))
+        return (uint32_t)e->pad;
+    check_canonical(v, lin, S_CS);
+    translate(v, lin, ACC_FETCH, v->s.cpl == 3 ? MMU_USER : MMU_SUP, &w);
+    uint32_t page = mem_page(m->mem, gpa(w.gpa));
+    if (page != MEM_NO_PAGE)
+        fill(m, array, lin, page, &w);
+    return page;
+}
+
+bool mmu_debug_translate(struct vcpu *v, gva_t va, gpa_t *out)
+{
+    struct walk w;
+    if ((cpu_long(v) && !canonical(va.v)) || !walk_tables(v, va.v, false, &w))
+        return false;
+    *out = gpa(w.gpa);
+    return true;
+}
+
+/* ---- life ---- */
+
+static void *map_zero(size_t len)
+{
+    void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void unmap(void *p, size_t len)
+{
+    if (p)
+        munmap(p, len);
+}
+
+enum { ENTRIES = SPACES * SPACE_ENTRIES };
+
+struct err *mmu_create(struct vcpu *v, struct mmu **out)
+{
+    struct mmu *m = calloc(1, sizeof(*m));
+    if (!m)
+        return err_new(ERR_HOST, "out of memory for the TLB");
+    m->v = v;
+    m->mem = &v->machine->mem;
+    m->entry = map_zero(ENTRIES * sizeof(*m->entry));
+    m->link = map_zero(ENTRIES * sizeof(*m->link));
+    m->never = map_zero(TLB_SIZE * sizeof(*m->never));
+    m->leaf_head = map_zero(LEAF_BUCKETS * sizeof(*m->leaf_head));
+    m->page_head = map_zero((size_t)m->mem->page_count * sizeof(*m->page_head));
+    m->table_kinds = map_zero(m->mem->page_count);
+    m->table_idle = map_zero(m->mem->page_count);
+    if (!m->entry || !m->link || !m->never || !m->leaf_head || !m->page_head || !m->table_kinds || !m->table_idle) {
+        mmu_destroy(m);
+        return err_new(ERR_HOST, "out of memory for the TLB");
+    }
+    for (uint32_t i = 0; i < ENTRIES; i++)
+        m->entry[i].tag_r = m->entry[i].tag_w = TLB_INVALID;
+    for (uint32_t i = 0; i < TLB_SIZE; i++)
+        m->never[i].tag_r = m->never[i].tag_w = TLB_INVALID;
+    m->epoch_clock = m->epoch_floor = 1;
+    m->cur = &m->space[0];
+    m->cur->used = true;
+    m->mem->observer = (struct mem_observer){m, observe_traced_write, observe_revoke_write};
+    *out = m;
+    return NULL;
+}
+
+void mmu_destroy(struct mmu *m)
+{
+    if (!m)
+        return;
+    size_t pages = m->mem->page_count;
+    m->mem->observer = (struct mem_observer){0};
+    unmap(m->entry, ENTRIES * sizeof(*m->entry));
+    unmap(m->link, ENTRIES * sizeof(*m->link));
+    unmap(m->never, TLB_SIZE * sizeof(*m->never));
+    unmap(m->leaf_head, LEAF_BUCKETS * sizeof(*m->leaf_head));
+    unmap(m->page_head, pages * sizeof(*m->page_head));
+    unmap(m->table_kinds, pages);
+    unmap(m->table_idle, pages);
+    free(m);
+}
+
+void mmu_set_code_owner(struct mmu *m, struct code_owner owner)
+{
+    m->code = owner;
+}
+
+const struct mmu_stats *mmu_stats(const struct mmu *m)
+{
+    return &m->stats;
+}

@@ -1,0 +1,87 @@
+/* exec/x86/mmu.h: the coherent soft MMU: page walks, the TLB, and its tracing.
+ *
+ * The TLB is coherent: page-table pages that a live entry was derived from are traced, and a write to a paging-structure
+ * entry drops every TLB entry derived from it. So its contents are never visible to the guest, INVLPG has nothing
+ * to do, a CR3 load only selects another set. The rules, each with a guest test in tests/guest:
+ *  (1) A traced write takes effect at the next instruction boundary, instruction fetch included (the block ends).
+ *  (2) All translations of an instruction precede its first write: nothing is half done when it faults.
+ *  (3) A is set on every entry walked, non-leaf ones too; D only if no part of the access faults.
+ *  (4) The walker's own A/D writes drop nothing, but count as writes for code and dirty tracking.
+ *  (5) One walk function serves all engines and the debugger (which walks without setting bits).
+ * References: Intel SDM vol. 3 ch. 4. */
+#ifndef HW_X86_MMU_H
+#define HW_X86_MMU_H
+
+#include "core/mem.h"
+#include "exec/x86/cpu.h"
+
+enum mmu_mode {
+    MMU_USER,      /* CPL 3 */
+    MMU_SUP,       /* CPL 0..2 with SMAP in force when enabled; also implicit supervisor accesses (descriptor tables, TSS) */
+    MMU_SUP_AC,    /* CPL 0..2 with EFLAGS.AC: SMAP suspended */
+    MMU_CACHED,    /* number of modes with a TLB of their own */
+    MMU_USER_ALIGN = MMU_CACHED, /* CPL 3 with alignment checks: every access takes the slow path */
+};
+
+enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS };
+#define TLB_INVALID UINT64_MAX
+
+/* Direct-mapped by page number. Hit: (tag ^ lin) <= 4096 - size, which checks tag and page crossing together. */
+struct tlb_entry {
+    uint64_t tag_r, tag_w; /* linear page address, or TLB_INVALID */
+    uint64_t addend;       /* host address = lin + addend */
+    uint64_t pad;
+};
+
+enum mmu_access { ACC_READ, ACC_WRITE, ACC_RMW /* checked and faulting as a write */, ACC_FETCH };
+
+/* A translated range of at most 4 KiB, in at most two pages. Host pointers stay valid until the instruction ends. */
+struct span_part { uint8_t *host; /* NULL: a device, or nothing */ uint64_t gpa; uint32_t page; uint32_t len; };
+struct span { struct span_part part[2]; uint32_t len; };
+
+/* Translate [lin, lin+len), len 1..4096, or raise #PF, #GP(0)/#SS(0) (non-canonical; by `seg`, pass S_DS for implicit
+ * accesses), #AC. Sets A, and D for writes once no part faults. After it returns, span_read/span_write cannot fault. */
+void mmu_span(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, enum mmu_mode mode, unsigned seg, struct span *out);
+void span_read(struct vcpu *v, const struct span *sp, void *buf);
+void span_write(struct vcpu *v, const struct span *sp, const void *buf);
+
+/* Implicit supervisor accesses (GDT, LDT, IDT, TSS) and anything else by linear address; size 1, 2, 4, 8. */
+uint64_t mmu_ld(struct vcpu *v, uint64_t lin, unsigned size, enum mmu_mode mode);
+void mmu_st(struct vcpu *v, uint64_t lin, unsigned size, uint64_t value, enum mmu_mode mode);
+
+/* Slow paths of access.h. They publish ticks and set VCPU_BRK_EVENT around device accesses. */
+uint64_t mmu_slow_load(struct vcpu *v, uint64_t lin, unsigned size, unsigned seg);
+void mmu_slow_store(struct vcpu *v, uint64_t lin, unsigned size, uint64_t value, unsigned seg);
+
+/* Instruction fetch: the page that `lin` executes from. Raises #PF/#GP like the fetch would. A device page gives
+ * MEM_NO_PAGE: fetching from a device reads ones and never touches it. */
+uint32_t mmu_fetch_page(struct vcpu *v, uint64_t lin);
+
+/* Code was dropped: no link between blocks made so far may be followed (cpu->code_epoch changes everywhere). */
+void mmu_code_dropped(struct vcpu *v);
+
+/* The walk without side effects, for the debugger. False: not mapped. Ignores permissions. */
+bool mmu_debug_translate(struct vcpu *v, gva_t va, gpa_t *out);
+
+/* After CR0/CR3/CR4/EFER/PDPTE changes: select the TLB set for the current paging state. mode changes within it are
+ * cpu_mode_update()'s. */
+void mmu_paging_changed(struct vcpu *v);
+/* Data breakpoints (DR0-3, DR7) changed: pages they cover leave the TLB, so that accesses take the slow path. */
+void mmu_breakpoints_changed(struct vcpu *v);
+/* Select the data TLB of cpu->mmu_mode and the code epoch of the CPL. Called by cpu_mode_update(). */
+void mmu_mode_changed(struct vcpu *v);
+
+/* INVLPG, INVPCID: nothing to drop, by coherence. They exist to check operands and to be counted. */
+
+must_check struct err *mmu_create(struct vcpu *v, struct mmu **out);
+void mmu_destroy(struct mmu *m);
+void mmu_drop_all(struct mmu *m);
+
+/* Who owns decoded code registers here: called before bytes of a page with PAGE_TRACE_CODE change. */
+struct code_owner { void *self; void (*code_write)(void *self, uint32_t page, uint32_t off, uint32_t len); };
+void mmu_set_code_owner(struct mmu *m, struct code_owner owner);
+
+struct mmu_stats { uint64_t fills, walks, slow_loads, slow_stores, traced_writes, drops, space_switches, device_accesses; };
+const struct mmu_stats *mmu_stats(const struct mmu *m);
+
+#endif
