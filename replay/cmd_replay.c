@@ -1,0 +1,173 @@
+/* replay/cmd_replay.c: `hyperwind replay`: re-execute a recording and verify it. */
+#include <stdlib.h>
+
+#include "replay/commands.h"
+#include "replay/console.h"
+#include "replay/options.h"
+#include "replay/progress.h"
+#include "replay/replayer.h"
+#include "replay/vm.h"
+
+struct blobs { uint8_t *kernel, *initrd, *firmware, *cmdline; };
+
+static void blobs_free(struct blobs *b)
+{
+    free(b->kernel);
+    free(b->initrd);
+    free(b->firmware);
+    free(b->cmdline);
+}
+
+static struct err *load_blob(struct log_reader *lr, const char *role, uint64_t max, uint8_t **data, size_t *len)
+{
+    const struct log_blob *b = log_reader_blob_find(lr, role);
+    *data = NULL;
+    if (!b)
+        return NULL;
+    *len = (size_t)b->len;
+    return log_reader_blob_load(lr, b, max, data);
+}
+
+static struct err *load_image(struct log_reader *lr, struct vm_spec *spec, struct blobs *b)
+{
+    struct boot_image *img = &spec->image;
+    size_t cmdline_len;
+    struct err *e = load_blob(lr, "kernel", spec->ram_len, &b->kernel, &img->kernel_len);
+    if (!e)
+        e = load_blob(lr, "initrd", spec->ram_len, &b->initrd, &img->initrd_len);
+    if (!e)
+        e = load_blob(lr, "firmware", MIB(16), &b->firmware, &img->firmware_len);
+    if (!e)
+        e = load_blob(lr, "cmdline", MIB(1), &b->cmdline, &cmdline_len);
+    if (!e && (!b->cmdline || (!b->kernel && !b->firmware)))
+        e = err_new(ERR_CORRUPT, "the recording does not contain what the guest was started from");
+    img->kernel = b->kernel;
+    img->initrd = b->initrd;
+    img->firmware = b->firmware;
+    img->cmdline = (const char *)b->cmdline;
+    return e;
+}
+
+static void flip(void *arg, struct machine *m)
+{
+    const struct options *o = arg;
+    uint8_t byte;
+    mem_read(&m->mem, gpa(o->flip_gpa), &byte, 1);
+    byte ^= (uint8_t)(1u << o->flip_bit);
+    mem_write(&m->mem, gpa(o->flip_gpa), &byte, 1);
+}
+
+static void to_console(void *arg, const uint8_t *data, size_t len)
+{
+    console_write(arg, data, len);
+}
+
+/* What the recording says about itself when it is not whole. */
+static void tell_state(const struct log_reader *lr, const char *path)
+{
+    struct log_summary s = log_reader_summary(lr);
+    if (s.state == LOG_TRUNCATED)
+        fprintf(stderr, "hyperwind: %s was not closed (its recorder was killed or ran out of space): it is whole up to tick %" PRIu64 "\n",
+                path, s.last.ticks);
+    else if (s.state == LOG_DAMAGED)
+        fprintf(stderr, "hyperwind: %s is damaged at byte %" PRIu64 " (frame %" PRIu64 "): it can be replayed up to tick %" PRIu64 "\n",
+                path, s.damage_offset, s.damage_frame, s.last.ticks);
+}
+
+static struct err *verdict(struct replayer *r, const struct options *o, const struct vm *vm, enum session_end end, int *status)
+{
+    struct replay_end rec = replayer_end(r);
+    uint64_t ticks = vm->machine->vcpu.ticks;
+    if (end == END_LIMIT && o->to <= ticks && replayer_limit(r) != ticks) {
+        fprintf(stderr, "hyperwind: replay verified up to tick %" PRIu64 " of %" PRIu64 "\n", ticks, rec.ticks);
+        return NULL;
+    }
+    struct err *e = replayer_finish(r, end);
+    if (e)
+        return e;
+    if (!rec.closed) {
+        fprintf(stderr, "hyperwind: replay verified up to the last whole event: %" PRIu64 " ticks, %" PRIu64 " events\n", ticks,
+                rec.events);
+        return NULL;
+    }
+    *status = vm_report_end(vm->machine, end, replayer_memory_digest(r));
+    fprintf(stderr, "hyperwind: replay verified: %" PRIu64 " ticks, %" PRIu64 " events\n", ticks, rec.events);
+    return NULL;
+}
+
+static struct err *run(struct replayer *r, const struct options *o, const struct vm *vm, int *status)
+{
+    enum session_end end;
+    struct progress p;
+    struct session s = {.machine = vm->machine, .engine = vm->engine, .limit_ticks = MIN(replayer_limit(r), o->to),
+                        .hook = {o->flip_ticks, flip, (void *)(uintptr_t)o}};
+    if (o->to != UINT64_MAX && o->to > replayer_end(r).ticks)
+        return err_new(ERR_RANGE, "--to %" PRIu64 ": the recording ends at tick %" PRIu64, o->to, replayer_end(r).ticks);
+    progress_start(&p, "replaying", s.limit_ticks == UINT64_MAX ? replayer_end(r).ticks : s.limit_ticks);
+    if (o->quiet) { /* otherwise standard error and the console may be the same terminal */
+        s.progress = progress_show;
+        s.progress_arg = &p;
+    }
+    struct err *e = replayer_begin(r, vm->machine);
+    if (!e)
+        e = session_run(&s, &end);
+    progress_end(&p);
+    if (!e)
+        e = verdict(r, o, vm, end, status);
+    return e;
+}
+
+static struct err *replay(struct log_reader *lr, const struct vm_spec *spec, const struct options *o, struct console *con,
+                          int *status)
+{
+    struct replayer *r;
+    struct vm vm;
+    struct err *e = replayer_create(lr, o->quiet ? NULL : to_console, con, &r);
+    if (e)
+        return e;
+    replayer_alter_event(r, o->alter_seq);
+    e = vm_create(spec, replayer_door(r), &vm);
+    if (!e) {
+        e = run(r, o, &vm, status);
+        if (e && err_code(e) == ERR_DIVERGED) {
+            console_flush(con);
+            replayer_explain(r, stderr);
+        }
+        replayer_destroy(r);
+        vm_destroy(&vm);
+        return e;
+    }
+    replayer_destroy(r);
+    return e;
+}
+
+struct err *replay_file(const char *path, const struct options *o, int *status)
+{
+    struct log_reader *lr;
+    struct vm_spec spec;
+    struct blobs b = {0};
+    struct console *con = NULL;
+    struct err *e = log_reader_open(path, &lr);
+    if (e)
+        return e;
+    tell_state(lr, path);
+    e = vm_spec_from_header(log_reader_header(lr), o->force, &spec);
+    spec.engine = o->engine;
+    if (!e)
+        e = load_image(lr, &spec, &b);
+    if (!e)
+        e = console_open_output(&con);
+    if (!e)
+        e = replay(lr, &spec, o, con, status);
+    console_close(con);
+    blobs_free(&b);
+    log_reader_close(lr);
+    return e ? err_wrap(e, "%s", path) : NULL;
+}
+
+struct err *cmd_replay(int argc, char **argv, int *status)
+{
+    struct options o;
+    struct err *e = options_parse(CMD_REPLAY, argc, argv, &o);
+    return e ? e : replay_file(o.file, &o, status);
+}

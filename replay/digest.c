@@ -1,0 +1,152 @@
+/* replay/digest.c: digests of a machine. See digest.h. */
+#include "replay/digest.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "core/base/hash.h"
+
+struct digester {
+    struct machine *m;
+    uint64_t chain;
+    uint64_t total;
+    uint64_t rows[DIGEST_SUMS], columns[DIGEST_SUMS];
+    uint64_t *page;  /* by RAM page: its current digest */
+    uint32_t *recent; /* pages that the last update looked at */
+    size_t recent_count, recent_cap;
+    bool short_of_memory; /* `recent` could not grow: no suspects, digests unaffected */
+};
+
+struct err *digester_create(struct machine *m, struct digester **out)
+{
+    struct digester *d = calloc(1, sizeof(*d));
+    if (!d)
+        return err_new(ERR_HOST, "out of memory for digests");
+    d->m = m;
+    size_t len = (size_t)m->mem.ram_pages * sizeof(*d->page);
+    d->page = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (d->page == MAP_FAILED) {
+        free(d);
+        return err_new(ERR_HOST, "out of memory for digests");
+    }
+    *out = d;
+    return NULL;
+}
+
+void digester_destroy(struct digester *d)
+{
+    if (!d)
+        return;
+    munmap(d->page, (size_t)d->m->mem.ram_pages * sizeof(*d->page));
+    free(d->recent);
+    free(d);
+}
+
+static bool all_zero(const uint8_t *p)
+{
+    return get_le64(p) == 0 && !memcmp(p, p + 8, PAGE_SIZE - 8);
+}
+
+static void remember(struct digester *d, uint32_t page)
+{
+    if (d->recent_count == d->recent_cap) {
+        size_t cap = d->recent_cap ? 2 * d->recent_cap : 1024;
+        uint32_t *grown = realloc(d->recent, cap * sizeof(*grown));
+        d->short_of_memory = !grown;
+        if (!grown)
+            return;
+        d->recent = grown;
+        d->recent_cap = cap;
+    }
+    d->recent[d->recent_count++] = page;
+}
+
+static void update_page(void *arg, uint32_t page)
+{
+    struct digester *d = arg;
+    if (page >= d->m->mem.ram_pages)
+        return; /* ROM: the image is part of the recording */
+    const uint8_t *p = mem_page_host(&d->m->mem, page);
+    uint64_t now = all_zero(p) ? 0 : hash64(p, PAGE_SIZE, page);
+    uint64_t delta = now - d->page[page];
+    d->page[page] = now;
+    d->total += delta;
+    d->rows[page >> 5 & (DIGEST_SUMS - 1)] += delta;
+    d->columns[page & (DIGEST_SUMS - 1)] += delta;
+    remember(d, page);
+}
+
+uint64_t digest_memory(struct digester *d)
+{
+    d->recent_count = 0;
+    mem_dirty_drain(&d->m->mem, update_page, d);
+    return d->total;
+}
+
+static void groups(const struct digester *d, struct digest_regs *out)
+{
+    const struct vcpu_state *s = &d->m->vcpu.s;
+    out->general = vcpu_digest(s, VG_GENERAL);
+    out->system = vcpu_digest(s, VG_SYSTEM);
+    out->vector = vcpu_digest(s, VG_VECTOR);
+}
+
+static void advance(struct digester *d, const struct digest_regs *r, uint64_t memory, uint64_t devices)
+{
+    uint64_t link[] = {d->chain, d->m->vcpu.ticks, r->general, r->system, r->vector, memory, devices};
+    d->chain = hash64(link, sizeof(link), 0);
+}
+
+struct digest_regs digest_regs(struct digester *d)
+{
+    struct digest_regs r;
+    groups(d, &r);
+    advance(d, &r, 0, 0);
+    r.chain = d->chain;
+    return r;
+}
+
+struct digest_state digest_state(struct digester *d)
+{
+    struct digest_regs r;
+    struct digest_state s = {.memory = digest_memory(d), .devices = machine_devices_digest(d->m)};
+    groups(d, &r);
+    advance(d, &r, s.memory, s.devices);
+    s.chain = d->chain;
+    for (unsigned i = 0; i < DIGEST_SUMS; i++) {
+        s.rows[i] = (uint16_t)d->rows[i];
+        s.columns[i] = (uint16_t)d->columns[i];
+    }
+    return s;
+}
+
+size_t digest_image_len(void)
+{
+    size_t len = 0;
+    for (const struct vcpu_field *f = vcpu_fields; f->f.name; f++)
+        len += f->f.len;
+    return len;
+}
+
+void digest_image(const struct vcpu_state *s, uint8_t *out)
+{
+    for (const struct vcpu_field *f = vcpu_fields; f->f.name; f++) {
+        memcpy(out, (const uint8_t *)s + f->f.offset, f->f.len);
+        out += f->f.len;
+    }
+}
+
+size_t digest_suspects(const struct digester *d, const uint16_t rows[DIGEST_SUMS], const uint16_t columns[DIGEST_SUMS],
+                       void (*fn)(void *arg, uint32_t page), void *arg)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < d->recent_count; i++) {
+        uint32_t page = d->recent[i];
+        unsigned row = page >> 5 & (DIGEST_SUMS - 1), column = page & (DIGEST_SUMS - 1);
+        if (rows[row] == (uint16_t)d->rows[row] || columns[column] == (uint16_t)d->columns[column])
+            continue;
+        fn(arg, page);
+        n++;
+    }
+    return n;
+}

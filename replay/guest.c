@@ -1,0 +1,84 @@
+/* replay/guest.c: what `run` and `record` have in common. */
+#include "replay/guest.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include "replay/file.h"
+
+/* SIGINT and SIGTERM end the run in good order, once; the second one kills as usual. */
+static volatile bool stop_wanted;
+static struct machine *volatile running;
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    stop_wanted = true;
+    if (running)
+        engine_kick(running);
+}
+
+static void catch_signals(void)
+{
+    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static struct err *load_image(const struct options *o, struct guest *g)
+{
+    struct boot_image *img = &g->spec.image;
+    struct err *e = NULL;
+    if (o->file)
+        e = file_load("kernel", o->file, o->memory, &g->kernel, &img->kernel_len);
+    if (!e && o->initrd)
+        e = file_load("initrd", o->initrd, o->memory, &g->initrd, &img->initrd_len);
+    if (!e && o->firmware)
+        e = file_load("firmware", o->firmware, MIB(16), &g->firmware, &img->firmware_len);
+    img->kernel = g->kernel;
+    img->initrd = g->initrd;
+    img->firmware = g->firmware;
+    img->cmdline = o->append;
+    return e;
+}
+
+struct err *guest_open(const struct options *o, struct guest *g)
+{
+    *g = (struct guest){.spec = {.ram_len = o->memory, .host_clock = o->host_clock, .cpu_features = o->cpu_features,
+                                 .engine = o->engine}};
+    struct err *e = load_image(o, g);
+    if (!e)
+        e = console_open(o->console, &g->console);
+    if (!e)
+        e = live_create(g->console, o->host_clock, &stop_wanted, &g->live);
+    if (e) {
+        guest_close(g);
+        return e;
+    }
+    catch_signals();
+    return NULL;
+}
+
+void guest_close(struct guest *g)
+{
+    live_destroy(g->live);
+    console_close(g->console);
+    free(g->kernel);
+    free(g->initrd);
+    free(g->firmware);
+    *g = (struct guest){0};
+}
+
+struct err *guest_run(struct guest *g, const struct vm *vm, uint64_t limit_ticks, enum session_end *end)
+{
+    struct session s = {.machine = vm->machine, .engine = vm->engine, .limit_ticks = limit_ticks,
+                        .hook = {.ticks = UINT64_MAX}};
+    live_bind(g->live, vm->machine);
+    running = vm->machine;
+    struct err *e = session_run(&s, end);
+    running = NULL;
+    console_close(g->console); /* the terminal is ours again before anything is said */
+    g->console = NULL;
+    return e;
+}

@@ -1,0 +1,23 @@
+/* replay/guest.h: what `run` and `record` have in common: input files, the console, signals, and a live door. */
+#ifndef HW_GUEST_H
+#define HW_GUEST_H
+
+#include "replay/console.h"
+#include "replay/live.h"
+#include "replay/options.h"
+#include "replay/vm.h"
+
+struct guest {
+    struct vm_spec spec;
+    uint8_t *kernel, *initrd, *firmware; /* owned; spec.image borrows them */
+    struct console *console;
+    struct live *live;
+};
+
+must_check struct err *guest_open(const struct options *o, struct guest *out);
+void guest_close(struct guest *g);
+
+/* Run until the guest, the user or a limit ends it. */
+must_check struct err *guest_run(struct guest *g, const struct vm *vm, uint64_t limit_ticks, enum session_end *end);
+
+#endif

@@ -1,0 +1,204 @@
+/* replay/live.c: the door to the host. See live.h. The only place where a guest's time meets the host's. */
+#include "replay/live.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "core/machine.h"
+
+/* A wait is no longer than this, so that a signal that came just before it is seen soon. */
+#define LIVE_WAIT_NS (NS_PER_S / 10)
+
+struct live {
+    struct console *console;
+    const volatile bool *stop;
+    const struct machine *m;
+    bool host_clock;
+    uint64_t origin_ns;       /* host time of virtual time 0, moved ahead by what was taken out of guest time */
+    uint64_t horizon;         /* ticks of the next poll */
+    uint64_t polled_ticks;    /* the last position an anchor was considered at, and what the host's clock said then */
+    uint64_t polled_host_ns, anchor_host_ns;
+    uint64_t idle_ns;         /* host time spent idle since then */
+    uint64_t rate_q32;        /* measured host ns per busy tick, smoothed */
+    bool waking;              /* idle() found something: an ND_WAKE with wake_ns comes first */
+    uint64_t wake_ns;
+    bool clock_done;          /* this position's anchor was given already */
+    bool leave;
+};
+
+static uint64_t clock_ns(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+uint64_t live_host_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+static struct err *live_start(void *self, struct nondet_start *out)
+{
+    (void)self;
+    out->wall_ns = clock_ns(CLOCK_REALTIME);
+    if (getrandom(out->seed, sizeof(out->seed), 0) != (ssize_t)sizeof(out->seed))
+        return err_errno(ERR_HOST, errno, "cannot get a random seed for the guest");
+    return NULL;
+}
+
+/* What the guest's clock ought to show. */
+static uint64_t target_ns(const struct live *l, uint64_t host)
+{
+    return host - l->origin_ns;
+}
+
+/* ns per tick over the last stretch, blended into the running estimate; idle time does not count. */
+static void measure_rate(struct live *l, uint64_t ticks, uint64_t host)
+{
+    uint64_t dt = ticks - l->polled_ticks, ns = host - l->polled_host_ns;
+    ns -= MIN(ns, l->idle_ns);
+    if (dt >= LIVE_POLL_TICKS / 2) {
+        uint64_t now = (uint64_t)MIN(((unsigned __int128)ns << 32) / dt, (unsigned __int128)UINT32_MAX << 16);
+        l->rate_q32 = l->rate_q32 ? l->rate_q32 - l->rate_q32 / 4 + now / 4 : now;
+        l->rate_q32 = MAX(l->rate_q32, 1);
+    }
+    l->polled_ticks = ticks;
+    l->polled_host_ns = host;
+    l->idle_ns = 0;
+}
+
+static bool anchor(struct live *l, uint64_t ticks, struct nondet_event *out)
+{
+    uint64_t host = live_host_ns();
+    if (!l->host_clock || l->clock_done || host - l->anchor_host_ns < LIVE_ANCHOR_NS)
+        return false;
+    measure_rate(l, ticks, host);
+    l->clock_done = true;
+    l->anchor_host_ns = host;
+    uint64_t now = vclock_ns(&l->m->clock), want = target_ns(l, host);
+    uint64_t rate = l->rate_q32 ? l->rate_q32 : l->m->clock.s.rate_q32;
+    *out = (struct nondet_event){.kind = ND_ANCHOR, .ns = now, .rate_q32 = rate};
+    if (want > now + LIVE_JUMP_NS) {
+        out->ns = now + LIVE_JUMP_NS;
+        l->origin_ns += want - out->ns;
+    } else if (want > now) {
+        out->ns = want;
+    } else { /* ahead: at most half speed, less the closer it is */
+        uint64_t ahead = MIN(now - want, LIVE_ANCHOR_NS);
+        out->rate_q32 = MAX(rate - rate / 2 * ahead / LIVE_ANCHOR_NS, 1);
+    }
+    return true;
+}
+
+static bool stop_wanted(const struct live *l)
+{
+    return l->leave || (l->stop && *l->stop);
+}
+
+static struct err *live_poll(void *self, uint64_t ticks, struct nondet_event *out)
+{
+    struct live *l = self;
+    out->kind = ND_NONE;
+    if (l->waking) {
+        l->waking = false;
+        l->clock_done = true;
+        *out = (struct nondet_event){.kind = ND_WAKE, .ns = l->wake_ns};
+        return NULL;
+    }
+    if (anchor(l, ticks, out))
+        return NULL;
+    if (stop_wanted(l)) {
+        out->kind = ND_STOP;
+        return NULL;
+    }
+    out->len = (uint16_t)console_read(l->console, out->data, sizeof(out->data), &l->leave);
+    if (out->len) {
+        out->kind = ND_CONSOLE;
+        out->channel = 0;
+        return NULL;
+    }
+    if (stop_wanted(l)) {
+        out->kind = ND_STOP;
+        return NULL;
+    }
+    console_flush(l->console);
+    l->clock_done = false;
+    l->horizon = (ticks / LIVE_POLL_TICKS + 1) * LIVE_POLL_TICKS;
+    return NULL;
+}
+
+static uint64_t live_horizon(void *self)
+{
+    return ((struct live *)self)->horizon;
+}
+
+static bool input_ready(struct live *l)
+{
+    return stop_wanted(l) || console_input_ready(l->console);
+}
+
+static struct err *live_idle(void *self, uint64_t ticks, uint64_t now_ns, uint64_t deadline_ns, bool *reached_out)
+{
+    struct live *l = self;
+    (void)ticks;
+    uint64_t start = live_host_ns(), host = start;
+    uint64_t wait_until = deadline_ns == VCLOCK_NEVER ? UINT64_MAX : l->origin_ns + deadline_ns;
+    bool jump = !l->host_clock && deadline_ns != VCLOCK_NEVER;
+    while (!jump && host < wait_until && !input_ready(l)) {
+        console_wait(l->console, MIN(wait_until - host, LIVE_WAIT_NS));
+        host = live_host_ns();
+    }
+    l->idle_ns += host - start;
+    /* Input is left to the next poll when the deadline has come as well, so that time never runs past a deadline. */
+    *reached_out = !stop_wanted(l) && (!input_ready(l) || (l->host_clock && host >= wait_until));
+    if (*reached_out)
+        return NULL;
+    l->waking = true;
+    l->wake_ns = now_ns;
+    if (l->host_clock) { /* strictly before the deadline, or it would have been reached */
+        uint64_t limit = deadline_ns == VCLOCK_NEVER ? UINT64_MAX : deadline_ns - 1;
+        l->wake_ns = MIN(MAX(now_ns, target_ns(l, host)), MAX(limit, now_ns));
+    }
+    return NULL;
+}
+
+static void live_output(void *self, enum nondet_stream stream, uint8_t channel, const uint8_t *data, size_t len)
+{
+    struct live *l = self;
+    if (stream == ND_OUT_DEBUG || channel == 0)
+        console_write(l->console, data, len);
+}
+
+static const struct nondet_ops live_ops = {live_start, live_poll, live_horizon, live_idle, live_output};
+
+struct nondet live_door(struct live *l)
+{
+    return (struct nondet){&live_ops, l};
+}
+
+struct err *live_create(struct console *c, bool host_clock, const volatile bool *stop, struct live **out)
+{
+    struct live *l = calloc(1, sizeof(*l));
+    if (!l)
+        return err_new(ERR_HOST, "out of memory");
+    l->console = c;
+    l->host_clock = host_clock;
+    l->stop = stop;
+    *out = l;
+    return NULL;
+}
+
+void live_destroy(struct live *l)
+{
+    free(l);
+}
+
+void live_bind(struct live *l, const struct machine *m)
+{
+    l->m = m;
+    l->origin_ns = l->polled_host_ns = l->anchor_host_ns = live_host_ns();
+    l->horizon = LIVE_POLL_TICKS;
+}

@@ -1,0 +1,181 @@
+/* replay/options.c: the command line. See options.h. */
+#include "replay/options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/cpu.h"
+#include "core/mem.h"
+
+enum kind { FLAG, TEXT, SIZE, NUMBER, CLOCK, CPU, FLIP };
+
+struct option_row {
+    const char *name, *value; /* value: what the help calls the argument */
+    enum kind kind;
+    size_t offset;            /* into struct options; for FLIP of flip_gpa */
+    unsigned commands;
+    const char *help;         /* NULL: not listed, for tests */
+};
+
+#define AT(field) offsetof(struct options, field)
+enum { BOOT = CMD_RUN | CMD_RECORD, RUNNING = BOOT | CMD_REPLAY };
+
+static const struct option_row rows[] = {
+    {"-o", "FILE", TEXT, AT(output), CMD_RECORD, "write the recording to FILE (required)"},
+    {"--initrd", "F", TEXT, AT(initrd), BOOT, "initial RAM disk; the module of a Multiboot kernel"},
+    {"--append", "TEXT", TEXT, AT(append), BOOT, "kernel command line"},
+    {"--firmware", "F", TEXT, AT(firmware), BOOT, "start a raw firmware image at the reset vector instead of a kernel"},
+    {"--memory", "SIZE", SIZE, AT(memory), BOOT, "guest RAM, e.g. 512M (default) or 4G; 1M to 64G"},
+    {"--clock", "host|virtual", CLOCK, AT(host_clock), BOOT,
+     "guest time follows the host's (default), or is a function of ticks alone"},
+    {"--cpu", "+F,-F", CPU, AT(cpu_features), BOOT, "CPU model options: sha, mitigations"},
+    {"--engine", "NAME", TEXT, AT(engine), RUNNING, "what executes the guest: interp"},
+    {"--console", "SPEC", TEXT, AT(console), BOOT, "COM1 goes to stdio (default), none or unix:PATH"},
+    {"--limit-ticks", "N", NUMBER, AT(limit_ticks), BOOT, "end after N ticks"},
+    {"--verify", NULL, FLAG, AT(verify), CMD_RECORD, "replay the recording at once"},
+    {"--to", "TICKS", NUMBER, AT(to), CMD_REPLAY, "stop at this position"},
+    {"--quiet", NULL, FLAG, AT(quiet), CMD_REPLAY, "do not print the console again"},
+    {"--force", NULL, FLAG, AT(force), CMD_REPLAY, "try although this host is of another class than the recording's"},
+    {"--json", NULL, FLAG, AT(json), CMD_INFO | CMD_DUMP, "print JSON"},
+    {"--test-flip", "GPA:BIT@TICKS", FLIP, AT(flip_gpa), CMD_REPLAY, NULL},
+    {"--test-alter-event", "SEQ", NUMBER, AT(alter_seq), CMD_REPLAY, NULL},
+};
+
+static bool parse_number(const char *s, char **end, uint64_t *out)
+{
+    if (*s < '0' || *s > '9')
+        return false;
+    errno = 0;
+    *out = strtoull(s, end, 0);
+    return !errno;
+}
+
+static struct err *parse_size(const struct option_row *o, const char *s, uint64_t *out)
+{
+    static const char suffixes[] = "KMG";
+    char *end;
+    const char *suffix;
+    if (parse_number(s, &end, out)) {
+        suffix = *end ? strchr(suffixes, *end) : NULL;
+        unsigned shift = suffix ? 10 * (unsigned)(suffix - suffixes + 1) : 0;
+        bool clean = suffix ? !end[1] : !*end;
+        if (clean && *out <= MEM_RAM_MAX >> shift) {
+            *out <<= shift;
+            if (*out >= MIB(1) && *out <= MEM_RAM_MAX && !(*out & PAGE_MASK))
+                return NULL;
+        }
+    }
+    return err_new(ERR_USAGE, "%s %s: expected a size from 1M to 64G in whole pages, such as 512M", o->name, s);
+}
+
+static struct err *parse_flip(const struct option_row *o, const char *s, struct options *out)
+{
+    char *end;
+    uint64_t b;
+    if (parse_number(s, &end, &out->flip_gpa) && *end == ':' && parse_number(end + 1, &end, &b) && b < 8 && *end == '@' &&
+        parse_number(end + 1, &end, &out->flip_ticks) && !*end) {
+        out->flip_bit = (unsigned)b;
+        return NULL;
+    }
+    return err_new(ERR_USAGE, "%s %s: expected %s", o->name, s, o->value);
+}
+
+static struct err *set_value(const struct option_row *o, const char *s, struct options *out)
+{
+    void *field = (char *)out + o->offset;
+    char *end;
+    switch (o->kind) {
+    case FLAG:
+        *(bool *)field = true;
+        return NULL;
+    case TEXT:
+        *(const char **)field = s;
+        return NULL;
+    case SIZE:
+        return parse_size(o, s, field);
+    case NUMBER:
+        if (parse_number(s, &end, field) && !*end)
+            return NULL;
+        return err_new(ERR_USAGE, "%s %s: expected a number", o->name, s);
+    case CLOCK:
+        *(bool *)field = !strcmp(s, "host");
+        if (!strcmp(s, "host") || !strcmp(s, "virtual"))
+            return NULL;
+        return err_new(ERR_USAGE, "--clock %s: expected host or virtual", s);
+    case CPU:
+        return cpu_parse_features(s, field);
+    case FLIP:
+        break;
+    }
+    return parse_flip(o, s, out);
+}
+
+static const struct option_row *find_row(unsigned command, const char *arg, size_t len)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if ((rows[i].commands & command) && strlen(rows[i].name) == len && !strncmp(rows[i].name, arg, len))
+            return &rows[i];
+    return NULL;
+}
+
+/* "--name value", "--name=value", "--flag". *i is left on the last argument used. */
+static struct err *parse_option(unsigned command, int argc, char **argv, int *i, struct options *out)
+{
+    const char *arg = argv[*i], *eq = strncmp(arg, "--", 2) ? NULL : strchr(arg, '=');
+    size_t len = eq ? (size_t)(eq - arg) : strlen(arg);
+    const struct option_row *o = find_row(command, arg, len);
+    if (!o)
+        return err_new(ERR_USAGE, "%s: unknown option %.*s; `hyperwind help %s` lists them", argv[0], (int)len, arg, argv[0]);
+    if (o->kind == FLAG && eq)
+        return err_new(ERR_USAGE, "%s takes no value", o->name);
+    if (o->kind != FLAG && !eq && *i + 1 >= argc)
+        return err_new(ERR_USAGE, "%s needs a value: %s", o->name, o->value);
+    const char *value = o->kind == FLAG ? NULL : eq ? eq + 1 : argv[++*i];
+    return set_value(o, value, out);
+}
+
+static struct err *check(unsigned command, const char *name, const struct options *o)
+{
+    if (command & BOOT) {
+        if (!o->file && !o->firmware)
+            return err_new(ERR_USAGE, "%s: which kernel? Give a bzImage, an ELF or Multiboot kernel, or --firmware", name);
+        if (o->file && o->firmware)
+            return err_new(ERR_USAGE, "%s: a kernel and --firmware exclude each other", name);
+        if (o->firmware && o->initrd)
+            return err_new(ERR_USAGE, "%s: --initrd goes with a kernel, not with --firmware", name);
+    } else if (!o->file) {
+        return err_new(ERR_USAGE, "%s: which recording?", name);
+    }
+    if (command == CMD_RECORD && !o->output)
+        return err_new(ERR_USAGE, "record: -o FILE says where the recording goes");
+    return NULL;
+}
+
+struct err *options_parse(unsigned command, int argc, char **argv, struct options *out)
+{
+    *out = (struct options){.append = "", .console = "stdio", .memory = MIB(512), .limit_ticks = UINT64_MAX,
+                            .to = UINT64_MAX, .host_clock = true, .flip_ticks = UINT64_MAX, .alter_seq = UINT64_MAX};
+    for (int i = 1; i < argc; i++) {
+        struct err *e = NULL;
+        if (argv[i][0] == '-' && argv[i][1])
+            e = parse_option(command, argc, argv, &i, out);
+        else if (out->file)
+            e = err_new(ERR_USAGE, "%s: one file at a time, \"%s\" is too many", argv[0], argv[i]);
+        else
+            out->file = argv[i];
+        if (e)
+            return e;
+    }
+    return check(command, argv[0], out);
+}
+
+void options_help(unsigned command, FILE *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char left[40];
+        if (!(rows[i].commands & command) || !rows[i].help)
+            continue;
+        snprintf(left, sizeof(left), "%s %s", rows[i].name, rows[i].value ? rows[i].value : "");
+        fprintf(out, "  %-24s %s\n", left, rows[i].help);
+    }
+}

@@ -1,0 +1,206 @@
+/* replay/recorder.c: the recording door. See recorder.h. */
+#include "replay/recorder.h"
+
+#include <stdlib.h>
+
+#include "replay/digest.h"
+#include "replay/live.h"
+
+/* A killed recorder loses what is younger than this, and at most a digest period more. */
+#define FLUSH_NS (NS_PER_S / 2)
+
+struct recorder {
+    struct nondet inner;
+    struct log_writer *w;
+    struct machine *m;
+    struct digester *digester;
+    uint8_t *image;           /* scratch for register images */
+    uint64_t next_digest;     /* ticks */
+    uint64_t group_ticks;     /* the position whose inputs have their digest already */
+    bool group_open;
+    uint64_t flushed_host_ns;
+    uint64_t output_bytes, memory_digest;
+};
+
+static struct err *write_event(struct recorder *r, const struct log_event *ev)
+{
+    return log_writer_event(r->w, r->m ? r->m->vcpu.ticks : 0, ev);
+}
+
+static struct err *write_digest(struct recorder *r)
+{
+    struct digest_regs d = digest_regs(r->digester);
+    struct log_event ev = {.id = LOG_EV_DIGEST,
+                           .digest = {.chain = (uint16_t)d.chain, .general = (uint8_t)d.general,
+                                      .system = (uint8_t)d.system, .vector = (uint8_t)d.vector}};
+    return write_event(r, &ev);
+}
+
+static struct err *write_state_digest(struct recorder *r)
+{
+    struct digest_state d = digest_state(r->digester);
+    r->memory_digest = d.memory;
+    digest_image(&r->m->vcpu.s, r->image);
+    struct log_event ev = {.id = LOG_EV_STATE_DIGEST,
+                           .state_digest = {.chain = d.chain, .memory = d.memory, .devices = d.devices,
+                                            .registers = {r->image, (uint32_t)digest_image_len()}}};
+    memcpy(ev.state_digest.rows, d.rows, sizeof(d.rows));
+    memcpy(ev.state_digest.columns, d.columns, sizeof(d.columns));
+    return write_event(r, &ev);
+}
+
+/* Hand what is buffered to the kernel when it has waited long enough, or would. */
+static struct err *flush_if(struct recorder *r, bool at_once)
+{
+    uint64_t now = live_host_ns();
+    if (!at_once && now - r->flushed_host_ns < FLUSH_NS)
+        return NULL;
+    r->flushed_host_ns = now;
+    return log_writer_flush(r->w);
+}
+
+static struct err *periodic_digest(struct recorder *r, uint64_t ticks)
+{
+    if (ticks < r->next_digest)
+        return NULL;
+    r->next_digest = (ticks / RECORD_DIGEST_TICKS + 1) * RECORD_DIGEST_TICKS;
+    struct err *e = ticks % RECORD_STATE_TICKS ? write_digest(r) : write_state_digest(r);
+    return e ? e : flush_if(r, false);
+}
+
+/* ---- the door ---- */
+
+static struct err *rec_start(void *self, struct nondet_start *out)
+{
+    struct recorder *r = self;
+    struct err *e = r->inner.ops->start(r->inner.self, out);
+    if (e)
+        return e;
+    struct log_event ev = {.id = LOG_EV_START, .start = {.wall_ns = out->wall_ns}};
+    memcpy(ev.start.seed, out->seed, sizeof(ev.start.seed));
+    return write_event(r, &ev);
+}
+
+static struct err *write_input(struct recorder *r, const struct nondet_event *in)
+{
+    struct log_event ev = {.id = LOG_EV_NONE};
+    switch (in->kind) {
+    case ND_ANCHOR:
+        ev.id = LOG_EV_TIME_ANCHOR;
+        ev.time_anchor = (struct log_time_anchor){.virtual_ns = in->ns, .rate_q32 = in->rate_q32};
+        break;
+    case ND_WAKE:
+        ev.id = LOG_EV_WAKE;
+        ev.wake = (struct log_wake){.virtual_ns = in->ns};
+        break;
+    case ND_CONSOLE:
+        ev.id = LOG_EV_CONSOLE_INPUT;
+        ev.console_input = (struct log_console_input){.channel = in->channel, .data = {in->data, in->len}};
+        break;
+    case ND_NONE:
+    case ND_STOP:
+        return NULL; /* the end is written by recorder_finish() */
+    }
+    bool new_group = !r->group_open || r->group_ticks != r->m->vcpu.ticks;
+    r->group_open = true;
+    r->group_ticks = r->m->vcpu.ticks;
+    /* `wake` leads its group, so that a replay that waits finds it first. */
+    struct err *e = in->kind == ND_WAKE ? write_event(r, &ev) : NULL;
+    if (!e && new_group)
+        e = write_digest(r);
+    if (!e && in->kind != ND_WAKE)
+        e = write_event(r, &ev);
+    return e;
+}
+
+static struct err *rec_poll(void *self, uint64_t ticks, struct nondet_event *out)
+{
+    struct recorder *r = self;
+    struct err *e = periodic_digest(r, ticks);
+    if (!e)
+        e = r->inner.ops->poll(r->inner.self, ticks, out);
+    return e ? e : write_input(r, out);
+}
+
+static uint64_t rec_horizon(void *self)
+{
+    struct recorder *r = self;
+    return MIN(r->next_digest, r->inner.ops->horizon_ticks(r->inner.self));
+}
+
+static struct err *rec_idle(void *self, uint64_t ticks, uint64_t now_ns, uint64_t deadline_ns, bool *reached_out)
+{
+    struct recorder *r = self;
+    r->group_open = false; /* what comes now is another group, even at these ticks */
+    struct err *e = flush_if(r, deadline_ns - now_ns >= FLUSH_NS); /* a long wait; VCLOCK_NEVER is one */
+    if (e)
+        return e;
+    return r->inner.ops->idle(r->inner.self, ticks, now_ns, deadline_ns, reached_out);
+}
+
+static void rec_output(void *self, enum nondet_stream stream, uint8_t channel, const uint8_t *data, size_t len)
+{
+    struct recorder *r = self;
+    r->output_bytes += len;
+    r->inner.ops->output(r->inner.self, stream, channel, data, len);
+}
+
+static const struct nondet_ops recorder_ops = {rec_start, rec_poll, rec_horizon, rec_idle, rec_output};
+
+struct nondet recorder_door(struct recorder *r)
+{
+    return (struct nondet){&recorder_ops, r};
+}
+
+/* ---- life ---- */
+
+struct err *recorder_create(struct nondet inner, struct log_writer *w, struct recorder **out)
+{
+    struct recorder *r = calloc(1, sizeof(*r));
+    if (r)
+        r->image = malloc(digest_image_len());
+    if (!r || !r->image) {
+        recorder_destroy(r);
+        return err_new(ERR_HOST, "out of memory for the recorder");
+    }
+    r->inner = inner;
+    r->w = w;
+    *out = r;
+    return NULL;
+}
+
+void recorder_destroy(struct recorder *r)
+{
+    if (!r)
+        return;
+    digester_destroy(r->digester);
+    free(r->image);
+    free(r);
+}
+
+struct err *recorder_begin(struct recorder *r, struct machine *m)
+{
+    r->m = m;
+    r->next_digest = RECORD_DIGEST_TICKS;
+    struct err *e = digester_create(m, &r->digester);
+    if (!e)
+        e = write_state_digest(r);
+    return e ? e : log_writer_flush(r->w);
+}
+
+struct err *recorder_finish(struct recorder *r, enum log_end_reason reason, uint64_t code)
+{
+    struct err *e = write_state_digest(r);
+    if (e)
+        return e;
+    struct log_event ev = {.id = LOG_EV_END,
+                           .end = {.reason = (uint8_t)reason, .code = code, .virtual_ns = vclock_ns(&r->m->clock),
+                                   .output_bytes = r->output_bytes}};
+    e = write_event(r, &ev);
+    return e ? e : log_writer_finish(r->w, r->m->vcpu.ticks);
+}
+
+uint64_t recorder_memory_digest(const struct recorder *r)
+{
+    return r->memory_digest;
+}

@@ -1,0 +1,46 @@
+/* replay/replayer.h: the replaying door: inputs come from a recording, and every digest in it is compared.
+ *
+ * The first difference ends the replay with ERR_DIVERGED; replayer_explain() then says what is known about it: the last
+ * good position, the first bad one, and what differs. */
+#ifndef HW_REPLAYER_H
+#define HW_REPLAYER_H
+
+#include <stdio.h>
+
+#include "core/machine.h"
+#include "logfmt/log.h"
+#include "replay/session.h"
+
+struct replayer;
+
+typedef void (*replay_output_fn)(void *arg, const uint8_t *data, size_t len);
+
+/* `lr` is borrowed, at its first event. `output` (may be NULL) gets the console's bytes. */
+must_check struct err *replayer_create(struct log_reader *lr, replay_output_fn output, void *arg, struct replayer **out);
+void replayer_destroy(struct replayer *r);
+struct nondet replayer_door(struct replayer *r);
+
+/* After machine_boot(): compares the first digests. */
+must_check struct err *replayer_begin(struct replayer *r, struct machine *m);
+
+/* The tick limit that the recording ended by, UINT64_MAX otherwise: goes into session.limit_ticks. */
+uint64_t replayer_limit(const struct replayer *r);
+
+/* The session has ended by itself: is this where and why the recording ended? Compares the last digests. */
+must_check struct err *replayer_finish(struct replayer *r, enum session_end end);
+
+/* The recording's own end; reason is meaningful only when it was closed. */
+struct replay_end { bool closed; enum log_end_reason reason; uint64_t code, ticks, events; };
+struct replay_end replayer_end(const struct replayer *r);
+uint64_t replayer_memory_digest(const struct replayer *r); /* of the last state digest that was compared */
+
+/* After ERR_DIVERGED: the report, some lines. */
+void replayer_explain(const struct replayer *r, FILE *out);
+
+/* For tests of divergence: event number `seq` arrives altered. */
+void replayer_alter_event(struct replayer *r, uint64_t seq);
+
+/* Why a run ended, in the recording's terms. */
+enum log_end_reason end_reason(const struct machine *m, enum session_end end);
+
+#endif
