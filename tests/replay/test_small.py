@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""Recording and replaying the small guest (guest.S): every way to end, input, load, the virtual clock, consoles."""
+import os
+import pty
+import select
+import socket
+import subprocess
+import sys
+import termios
+import time
+
+import hwtest
+from hwtest import (GUEST, HALTED, Load, Running, Typist, check, check_replay, events, info, path, record, rng,
+                    run, small_guest)
+
+
+def test_exit_statuses():
+    """A guest's end has the same status in a run, a recording and a replay."""
+    for end, status, reason in (("exit", 3, "debug-exit"), ("reset", 0, "reset"), ("triple", GUEST, "guest-crash"),
+                                ("halt", HALTED, "halted-for-ever")):
+        guest = small_guest("rounds=20", f"end={end}")
+        run("run", *guest, name="live").expect(status)
+        recorded = record(path("a.hwr"), guest).expect(status)
+        check_replay(path("a.hwr"), recorded)
+        check(events(path("a.hwr"))[-1]["reason"] == reason, f"end={end} is not recorded as {reason}")
+
+
+def test_input():
+    """What is typed at random times while the guest computes arrives at the same ticks in the replay."""
+    running = Running(["record", "-o", path("a.hwr"), *small_guest("rounds=2000")], name="record")
+    words = [bytes(rng.choices(b"abcdefghijklmnop\r", k=rng.randrange(1, 20))) for _ in range(30)]
+    typist = Typist(running, [*words, b"q"], 0.2)
+    running.wait_for(b"done")
+    typist.join()
+    recorded = running.finish().expect(3)
+    typed = "".join(e["data"] for e in events(path("a.hwr")) if e["event"] == "console_input")
+    everything = b"".join(words).decode()
+    check(typed.startswith(everything[:20]) and len(typed) > 20, f"typed {everything!r}, recorded {typed!r}")
+    check_replay(path("a.hwr"), recorded)
+
+
+def test_busy_host():
+    """Recorded and replayed with other processes on the machine."""
+    with Load():
+        recorded = record(path("a.hwr"), small_guest("rounds=1000")).expect(3)
+        check_replay(path("a.hwr"), recorded)
+    check_replay(path("a.hwr"), recorded, name="quiet")
+
+
+def test_virtual_clock():
+    """Two live runs by the virtual clock are the same run; so is a recording of it."""
+    guest = small_guest("rounds=300")
+    first, second = (run("run", "--clock", "virtual", *guest, name=n).expect(3) for n in ("first", "second"))
+    recorded = record(path("a.hwr"), guest, "--clock", "virtual").expect(3)
+    check(first.ended() == second.ended() == recorded.ended(),
+          f"{first.ended()} and {second.ended()} and {recorded.ended()}")
+    check(first.out == second.out == recorded.out, "the consoles differ")
+    check(not [e for e in events(path("a.hwr")) if e["event"] == "time_anchor"], "an anchor by the virtual clock")
+    check_replay(path("a.hwr"), recorded)
+
+
+def test_limit_and_position():
+    """--limit-ticks ends a recording there; replay --to stops where it is told, on the same state every time."""
+    recorded = record(path("a.hwr"), small_guest("rounds=100000"), "--limit-ticks", "30000000").expect(0)
+    check(recorded.ended()[1] == 30000000, f"ended at {recorded.ended()}")
+    check_replay(path("a.hwr"), recorded)
+    for _ in range(3):
+        to = rng.randrange(1, 30000000)
+        first, second = (run("replay", path("a.hwr"), "--to", to, name=n).expect(0) for n in ("first", "second"))
+        for result in (first, second):
+            check(f"replay verified up to tick {to} of 30000000" in result.err, f"--to {to}: {result.err}")
+        check(first.out == second.out, f"--to {to}: the consoles differ")
+        check(recorded.out.startswith(first.out), "the console is no beginning of the recording's")
+    run("replay", path("a.hwr"), "--to", 30000001).expect(hwtest.RANGE)
+
+
+def test_quiet():
+    recorded = record(path("a.hwr"), small_guest("rounds=20")).expect(3)
+    quiet = run("replay", path("a.hwr"), "--quiet").expect(3)
+    check(quiet.out == b"", f"--quiet printed {quiet.out!r}")
+    check(quiet.verified_ticks() == recorded.ended()[1], "no verdict")
+
+
+def test_verify():
+    """record --verify replays at once."""
+    result = record(path("a.hwr"), small_guest("rounds=50"), "--verify").expect(3)
+    check("replay verified" in result.err, f"no verdict: {result.err}")
+
+
+def test_recording_stands_alone():
+    """Kernel and command line travel in the file."""
+    guest = small_guest("rounds=50")
+    copy = path("copy.elf")
+    with open(guest[-1], "rb") as f, open(copy, "wb") as g:
+        g.write(f.read())
+    recorded = record(path("a.hwr"), [*guest[:-1], copy]).expect(3)
+    os.unlink(copy)
+    check_replay(path("a.hwr"), recorded)
+
+
+def test_info_agrees():
+    """info says what the recorder said, and its sizes add up."""
+    recorded = record(path("a.hwr"), small_guest("rounds=100")).expect(3)
+    facts = info(path("a.hwr"))
+    check(facts["file_bytes"] == os.path.getsize(path("a.hwr")), f"file_bytes in {facts}")
+    check(facts["content_bytes"] + facts["log_bytes"] == facts["file_bytes"], f"sizes in {facts}")
+    check(facts["state"] == "closed" and facts["end"] == "debug-exit", f"state and end in {facts}")
+    check(facts["ticks"] == recorded.ended()[1], f"ticks in {facts}")
+    check(facts["events"] == len(events(path("a.hwr"))), f"events in {facts}")
+
+
+def drain(fd, seconds, until=None):
+    data = b""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and (until is None or until not in data):
+        if select.select([fd], [], [], 0.1)[0]:
+            try:
+                piece = os.read(fd, 65536)
+            except OSError:  # the other side is gone
+                break
+            if not piece:
+                break
+            data += piece
+    return data
+
+
+def test_terminal():
+    """On a terminal: raw while the guest has it, restored afterwards, left by the escape key, the recording usable."""
+    controller, terminal = pty.openpty()
+    before = termios.tcgetattr(terminal)
+    process = subprocess.Popen(
+        [hwtest.PROGRAM, "record", "-o", path("a.hwr"), *small_guest("rounds=1000000")],
+        stdin=terminal, stdout=terminal, stderr=terminal)
+    out = drain(controller, 20, until=b"started")
+    check(termios.tcgetattr(terminal) != before, "the terminal is not raw")
+    os.write(controller, b"\x03")  # Ctrl-C is the guest's
+    os.write(controller, b"ab\x1dq")
+    out += drain(controller, 10, until=b"memory digest")
+    status = process.wait(20)
+    after = termios.tcgetattr(terminal)
+    os.close(controller)
+    os.close(terminal)
+    check(b"started" in out and status == 0, f"status {status}: {out!r}")
+    check(after == before, "the terminal is not restored")
+    typed = "".join(e["data"] for e in events(path("a.hwr")) if e["event"] == "console_input")
+    check(typed == "\x03ab", f"recorded {typed!r}")
+    run("replay", path("a.hwr")).expect(0).verified_ticks()
+
+
+def test_unix_console():
+    """--console unix:PATH serves a client; one that goes away does not harm the guest."""
+    where = path("console")
+    running = Running(["record", "-o", path("a.hwr"), "--console", f"unix:{where}", *small_guest("rounds=600")],
+                      name="record")
+    client = socket.socket(socket.AF_UNIX)
+    for _ in range(100):
+        try:
+            client.connect(where)
+            break
+        except OSError:
+            time.sleep(0.05)
+    client.sendall(b"xy")
+    out = drain(client.fileno(), 10, until=b"xy")
+    client.close()
+    check(b"started" in out and b"xy" in out, f"the client saw {out!r}")
+    recorded = running.finish().expect(3)
+    replayed = run("replay", path("a.hwr")).expect(3)
+    check(replayed.out.startswith(out), "the replay's console does not begin with what the client saw")
+    check(replayed.verified_ticks() == recorded.ended()[1], "another end")
+
+
+def test_no_console():
+    result = run("run", "--console", "none", *small_guest("rounds=20")).expect(3)
+    check(result.out == b"", f"printed {result.out!r}")
+
+
+hwtest.main(sys.modules[__name__])

@@ -1,0 +1,1 @@
+hw_unit_test(fp hw_exec)
