@@ -88,8 +88,11 @@ static void print_field(FILE *out, const struct field_desc *f, const void *body,
 void log_event_print(FILE *out, struct log_pos pos, const struct log_event *ev, bool json)
 {
     const struct event_desc *d = event_find(ev->id);
-    const char *head = json ? "{\"seq\": %" PRIu64 ", \"ticks\": %" PRIu64 ", \"event\": \"%s\"" : "%" PRIu64 " %" PRIu64 " %s";
-    fprintf(out, head, pos.seq, pos.ticks, log_event_name(ev->id));
+    const char *name = log_event_name(ev->id);
+    if (json)
+        fprintf(out, "{\"seq\": %" PRIu64 ", \"ticks\": %" PRIu64 ", \"event\": \"%s\"", pos.seq, pos.ticks, name);
+    else
+        fprintf(out, "%" PRIu64 " %" PRIu64 " %s", pos.seq, pos.ticks, name);
     for (const struct field_desc *f = d ? d->fields() : NULL; f && f->name; f++) {
         fprintf(out, json ? ", \"%s\": " : " %s=", f->name);
         print_field(out, f, event_body_const(ev), json);

@@ -85,7 +85,7 @@ static struct err *verdict(struct replayer *r, const struct options *o, const st
     struct err *e = replayer_finish(r, end);
     if (e)
         return e;
-    if (!rec.closed) {
+    if (!rec.complete) {
         fprintf(stderr, "hyperwind: replay verified up to the last whole event: %" PRIu64 " ticks, %" PRIu64 " events\n", ticks,
                 rec.events);
         return NULL;

@@ -12,7 +12,7 @@ static struct err *run(const struct options *o, struct guest *g, struct vm *vm, 
         return e;
     e = guest_run(g, vm, o->limit_ticks, &end);
     if (!e)
-        *status = vm_report_end(vm->machine, end, digest_memory(d));
+        *status = vm_report_end(vm->machine, end, digest_memory(d).total);
     digester_destroy(d);
     return e;
 }

@@ -9,8 +9,7 @@
 struct digester {
     struct machine *m;
     uint64_t chain;
-    uint64_t total;
-    uint64_t rows[DIGEST_SUMS], columns[DIGEST_SUMS];
+    struct digest_memory sums;
     uint64_t *page;  /* by RAM page: its current digest */
     uint32_t *recent; /* pages that the last update looked at */
     size_t recent_count, recent_cap;
@@ -70,17 +69,17 @@ static void update_page(void *arg, uint32_t page)
     uint64_t now = all_zero(p) ? 0 : hash64(p, PAGE_SIZE, page);
     uint64_t delta = now - d->page[page];
     d->page[page] = now;
-    d->total += delta;
-    d->rows[page >> 5 & (DIGEST_SUMS - 1)] += delta;
-    d->columns[page & (DIGEST_SUMS - 1)] += delta;
+    d->sums.total += delta;
+    d->sums.rows[page >> 5 & (DIGEST_SUMS - 1)] += delta;
+    d->sums.columns[page & (DIGEST_SUMS - 1)] += delta;
     remember(d, page);
 }
 
-uint64_t digest_memory(struct digester *d)
+struct digest_memory digest_memory(struct digester *d)
 {
     d->recent_count = 0;
     mem_dirty_drain(&d->m->mem, update_page, d);
-    return d->total;
+    return d->sums;
 }
 
 static void groups(const struct digester *d, struct digest_regs *out)
@@ -111,12 +110,8 @@ struct digest_state digest_state(struct digester *d)
     struct digest_regs r;
     struct digest_state s = {.memory = digest_memory(d), .devices = machine_devices_digest(d->m)};
     groups(d, &r);
-    advance(d, &r, s.memory, s.devices);
+    advance(d, &r, s.memory.total, s.devices);
     s.chain = d->chain;
-    for (unsigned i = 0; i < DIGEST_SUMS; i++) {
-        s.rows[i] = (uint16_t)d->rows[i];
-        s.columns[i] = (uint16_t)d->columns[i];
-    }
     return s;
 }
 
@@ -136,14 +131,14 @@ void digest_image(const struct vcpu_state *s, uint8_t *out)
     }
 }
 
-size_t digest_suspects(const struct digester *d, const uint16_t rows[DIGEST_SUMS], const uint16_t columns[DIGEST_SUMS],
+size_t digest_suspects(const struct digester *d, const struct digest_memory *other, uint64_t mask,
                        void (*fn)(void *arg, uint32_t page), void *arg)
 {
     size_t n = 0;
     for (size_t i = 0; i < d->recent_count; i++) {
         uint32_t page = d->recent[i];
         unsigned row = page >> 5 & (DIGEST_SUMS - 1), column = page & (DIGEST_SUMS - 1);
-        if (rows[row] == (uint16_t)d->rows[row] || columns[column] == (uint16_t)d->columns[column])
+        if (!((other->rows[row] ^ d->sums.rows[row]) & mask) || !((other->columns[column] ^ d->sums.columns[column]) & mask))
             continue;
         fn(arg, page);
         n++;

@@ -13,9 +13,13 @@ enum { DIGEST_SUMS = 32 };
 struct digester; /* borrows the machine */
 
 struct digest_regs { uint64_t chain, general, system, vector; };
+struct digest_memory {
+    uint64_t total;
+    uint64_t rows[DIGEST_SUMS], columns[DIGEST_SUMS];
+};
 struct digest_state {
-    uint64_t chain, memory, devices;
-    uint16_t rows[DIGEST_SUMS], columns[DIGEST_SUMS];
+    uint64_t chain, devices;
+    struct digest_memory memory;
 };
 
 must_check struct err *digester_create(struct machine *m, struct digester **out);
@@ -26,15 +30,15 @@ struct digest_regs digest_regs(struct digester *d);
 struct digest_state digest_state(struct digester *d);
 
 /* The memory digest now, without touching the chain. */
-uint64_t digest_memory(struct digester *d);
+struct digest_memory digest_memory(struct digester *d);
 
 /* The canonical register image (vcpu_fields order), and its length. */
 size_t digest_image_len(void);
 void digest_image(const struct vcpu_state *s, uint8_t *out);
 
-/* Pages written between the last digest and the one before, that a difference in these rows and columns can mean. Calls
- * fn for each, at most `max`; returns how many there are. */
-size_t digest_suspects(const struct digester *d, const uint16_t rows[DIGEST_SUMS], const uint16_t columns[DIGEST_SUMS],
+/* Pages written between the last memory digest and the one before, that a difference to a digest `other` can mean, of
+ * whose sums only the low bits in `mask` are known. Calls fn for each; returns how many there are. */
+size_t digest_suspects(const struct digester *d, const struct digest_memory *other, uint64_t mask,
                        void (*fn)(void *arg, uint32_t page), void *arg);
 
 #endif

@@ -23,7 +23,8 @@ static void catch_signals(void)
     struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN); /* both are errors of the write that met them */
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 static struct err *load_image(const struct options *o, struct guest *g)

@@ -8,6 +8,7 @@
 
 /* A killed recorder loses what is younger than this, and at most a digest period more. */
 #define FLUSH_NS (NS_PER_S / 2)
+#define MEMORY_NS (NS_PER_S / 20)
 
 struct recorder {
     struct nondet inner;
@@ -20,6 +21,7 @@ struct recorder {
     bool group_open;
     uint64_t flushed_host_ns;
     uint64_t output_bytes, memory_digest;
+    uint64_t memory_ticks, memory_host_ns; /* of the last memory digest */
 };
 
 static struct err *write_event(struct recorder *r, const struct log_event *ev)
@@ -36,17 +38,45 @@ static struct err *write_digest(struct recorder *r)
     return write_event(r, &ev);
 }
 
+static void memory_digest_written(struct recorder *r)
+{
+    r->memory_ticks = r->m->vcpu.ticks;
+    r->memory_host_ns = live_host_ns();
+}
+
 static struct err *write_state_digest(struct recorder *r)
 {
     struct digest_state d = digest_state(r->digester);
-    r->memory_digest = d.memory;
+    r->memory_digest = d.memory.total;
+    memory_digest_written(r);
     digest_image(&r->m->vcpu.s, r->image);
     struct log_event ev = {.id = LOG_EV_STATE_DIGEST,
-                           .state_digest = {.chain = d.chain, .memory = d.memory, .devices = d.devices,
+                           .state_digest = {.chain = d.chain, .memory = d.memory.total, .devices = d.devices,
                                             .registers = {r->image, (uint32_t)digest_image_len()}}};
-    memcpy(ev.state_digest.rows, d.rows, sizeof(d.rows));
-    memcpy(ev.state_digest.columns, d.columns, sizeof(d.columns));
+    for (unsigned i = 0; i < DIGEST_SUMS; i++) {
+        ev.state_digest.rows[i] = (uint16_t)d.memory.rows[i];
+        ev.state_digest.columns[i] = (uint16_t)d.memory.columns[i];
+    }
     return write_event(r, &ev);
+}
+
+static struct err *write_memory_digest(struct recorder *r)
+{
+    struct digest_memory d = digest_memory(r->digester);
+    memory_digest_written(r);
+    struct log_event ev = {.id = LOG_EV_MEMORY_DIGEST, .memory_digest = {.memory = d.total}};
+    for (unsigned i = 0; i < DIGEST_SUMS; i++) {
+        ev.memory_digest.rows[i] = (uint8_t)d.rows[i];
+        ev.memory_digest.columns[i] = (uint8_t)d.columns[i];
+    }
+    return write_event(r, &ev);
+}
+
+/* Their cost is the pages written since the last one, so they keep a distance in ticks (log size) and in host time (a fast
+ * engine). The log says where they are; a replay has no choice to make. */
+static bool memory_digest_due(const struct recorder *r)
+{
+    return r->m->vcpu.ticks - r->memory_ticks >= RECORD_MEMORY_TICKS && live_host_ns() - r->memory_host_ns >= MEMORY_NS;
 }
 
 /* Hand what is buffered to the kernel when it has waited long enough, or would. */
@@ -65,6 +95,8 @@ static struct err *periodic_digest(struct recorder *r, uint64_t ticks)
         return NULL;
     r->next_digest = (ticks / RECORD_DIGEST_TICKS + 1) * RECORD_DIGEST_TICKS;
     struct err *e = ticks % RECORD_STATE_TICKS ? write_digest(r) : write_state_digest(r);
+    if (!e && memory_digest_due(r))
+        e = write_memory_digest(r);
     return e ? e : flush_if(r, false);
 }
 

@@ -3,6 +3,7 @@
  *
  * Layout of a recording's events (all positions are ticks): `start` first, then a `state_digest` at tick 0. A `digest` at
  * every multiple of RECORD_DIGEST_TICKS that is reached, a `state_digest` instead at every multiple of RECORD_STATE_TICKS,
+ * a `memory_digest` after a `digest` when RECORD_MEMORY_TICKS and some host time have passed since the last one,
  * and a `digest` before every group of inputs at one position. `state_digest` and `end` close it.
  * Inputs at the same ticks that belong to a halted vCPU begin with `wake`; see docs/recording-format.md. */
 #ifndef HW_RECORDER_H
@@ -11,7 +12,8 @@
 #include "core/machine.h"
 #include "logfmt/log.h"
 
-enum { RECORD_DIGEST_TICKS = 1000000, RECORD_STATE_TICKS = 256 * RECORD_DIGEST_TICKS };
+enum { RECORD_DIGEST_TICKS = 1000000, RECORD_MEMORY_TICKS = 16 * RECORD_DIGEST_TICKS,
+       RECORD_STATE_TICKS = 256 * RECORD_DIGEST_TICKS };
 
 struct recorder;
 

@@ -33,16 +33,17 @@ struct replayer {
     uint64_t alter_seq;
     uint64_t memory_digest;
 
-    struct log_summary summary;
     struct replay_end end;
     struct log_end end_event;
 
-    struct log_pos good;     /* the last digest that matched */
+    struct log_pos good;     /* the last register digest that matched */
+    struct log_pos good_memory; /* the last memory digest that matched */
     struct { /* the difference, for replayer_explain() */
         struct log_pos pos;
         unsigned what;       /* enum differing */
-        uint16_t rows[DIGEST_SUMS], columns[DIGEST_SUMS];
-        bool sums, image;
+        struct digest_memory memory; /* the recorded one, as far as memory_mask */
+        uint64_t memory_mask;
+        bool image;
         char *text;          /* for differences that are no digest */
     } bad;
 };
@@ -82,6 +83,9 @@ static void alter(struct log_event *ev, uint8_t *bytes)
     case LOG_EV_STATE_DIGEST:
         ev->state_digest.memory ^= 1;
         break;
+    case LOG_EV_MEMORY_DIGEST:
+        ev->memory_digest.memory ^= 1;
+        break;
     default:
         break;
     }
@@ -107,27 +111,29 @@ static struct err *read_ahead(struct replayer *r)
 /* The events that close a recording: its last two. */
 static bool at_closing(const struct replayer *r)
 {
-    return r->have && r->end.closed && r->next_pos.seq + 2 >= r->end.events;
+    return r->have && r->end.complete && r->next_pos.seq + 2 >= r->end.events;
 }
 
 /* ---- differences ---- */
+
+/* The last position at which nothing of what differs now did. */
+static struct log_pos last_good(const struct replayer *r)
+{
+    return r->bad.what & (DIFF_MEMORY | DIFF_DEVICES) ? r->good_memory : r->good;
+}
 
 static struct err *diverged(struct replayer *r, const char *text)
 {
     r->bad.pos = (struct log_pos){r->next_pos.seq, r->m->vcpu.ticks};
     free(r->bad.text);
     r->bad.text = text ? strdup(text) : NULL;
-    return err_new(ERR_DIVERGED, "replay diverged between ticks %" PRIu64 " and %" PRIu64, r->good.ticks, r->bad.pos.ticks);
+    return err_new(ERR_DIVERGED, "replay diverged between ticks %" PRIu64 " and %" PRIu64, last_good(r).ticks, r->bad.pos.ticks);
 }
 
 static struct err *judge(struct replayer *r, unsigned what)
 {
-    if (!what) {
-        r->good = r->next_pos;
-        return NULL;
-    }
     r->bad.what = what;
-    return diverged(r, NULL);
+    return what ? diverged(r, NULL) : NULL;
 }
 
 static struct err *compare_digest(struct replayer *r)
@@ -139,7 +145,25 @@ static struct err *compare_digest(struct replayer *r)
     what |= (uint8_t)got.system != want->system ? DIFF_SYSTEM : 0;
     what |= (uint8_t)got.vector != want->vector ? DIFF_VECTOR : 0;
     what |= (uint16_t)got.chain != want->chain ? DIFF_CHAIN : 0;
+    if (!what)
+        r->good = r->next_pos;
     return judge(r, what);
+}
+
+static struct err *compare_memory_digest(struct replayer *r)
+{
+    const struct log_memory_digest *want = &r->next.memory_digest;
+    r->memory_digest = digest_memory(r->digester).total;
+    if (r->memory_digest == want->memory) {
+        r->good_memory = r->next_pos;
+        return NULL;
+    }
+    r->bad.memory_mask = UINT8_MAX;
+    for (unsigned i = 0; i < DIGEST_SUMS; i++) {
+        r->bad.memory.rows[i] = want->rows[i];
+        r->bad.memory.columns[i] = want->columns[i];
+    }
+    return judge(r, DIFF_MEMORY);
 }
 
 static struct err *compare_state_digest(struct replayer *r)
@@ -147,14 +171,17 @@ static struct err *compare_state_digest(struct replayer *r)
     const struct log_state_digest *want = &r->next.state_digest;
     struct digest_state got = digest_state(r->digester);
     unsigned what = 0;
-    what |= got.memory != want->memory ? DIFF_MEMORY : 0;
+    what |= got.memory.total != want->memory ? DIFF_MEMORY : 0;
     what |= got.devices != want->devices ? DIFF_DEVICES : 0;
     what |= got.chain != want->chain ? DIFF_CHAIN : 0;
-    r->memory_digest = got.memory;
-    if (what) {
-        r->bad.sums = r->bad.image = true;
-        memcpy(r->bad.rows, want->rows, sizeof(r->bad.rows));
-        memcpy(r->bad.columns, want->columns, sizeof(r->bad.columns));
+    r->memory_digest = got.memory.total;
+    if (!what)
+        r->good = r->good_memory = r->next_pos;
+    r->bad.image = what;
+    r->bad.memory_mask = UINT16_MAX;
+    for (unsigned i = 0; i < DIGEST_SUMS; i++) {
+        r->bad.memory.rows[i] = want->rows[i];
+        r->bad.memory.columns[i] = want->columns[i];
     }
     return judge(r, what);
 }
@@ -204,7 +231,8 @@ void replayer_explain(const struct replayer *r, FILE *out)
         {DIFF_VECTOR, "vector or x87 registers differ"}, {DIFF_MEMORY, "memory differs"},
         {DIFF_DEVICES, "device state differs"},
     };
-    fprintf(out, "  last good position: event %" PRIu64 ", tick %" PRIu64 "\n", r->good.seq, r->good.ticks);
+    struct log_pos good = last_good(r);
+    fprintf(out, "  last good position: event %" PRIu64 ", tick %" PRIu64 "\n", good.seq, good.ticks);
     fprintf(out, "  first bad position: event %" PRIu64 ", tick %" PRIu64 "\n", r->bad.pos.seq, r->bad.pos.ticks);
     if (r->bad.text)
         fprintf(out, "  %s\n", r->bad.text);
@@ -215,9 +243,9 @@ void replayer_explain(const struct replayer *r, FILE *out)
         fprintf(out, "  only the running chain differs: registers differed before this position and agree again\n");
     if (r->bad.image)
         explain_registers(r, out);
-    if (r->bad.sums && (r->bad.what & DIFF_MEMORY)) {
+    if (r->bad.what & DIFF_MEMORY) {
         struct suspects s = {r, out, 0};
-        size_t n = digest_suspects(r->digester, r->bad.rows, r->bad.columns, print_suspect, &s);
+        size_t n = digest_suspects(r->digester, &r->bad.memory, r->bad.memory_mask, print_suspect, &s);
         if (!n)
             fprintf(out, "  no page written by the replay explains it: the recorded guest wrote one that this one did not\n");
     }
@@ -273,6 +301,8 @@ static struct err *take(struct replayer *r, struct nondet_event *out)
         return compare_digest(r);
     case LOG_EV_STATE_DIGEST:
         return compare_state_digest(r);
+    case LOG_EV_MEMORY_DIGEST:
+        return compare_memory_digest(r);
     case LOG_EV_WAKE:
         r->waking = false;
         hand_out(&r->next, out);
@@ -348,26 +378,27 @@ struct nondet replayer_door(struct replayer *r)
 
 /* ---- life ---- */
 
+/* Look at the last event: `end`, unless the recording was cut short before it. */
 static struct err *read_end(struct replayer *r)
 {
-    r->summary = log_reader_summary(r->lr);
-    r->end = (struct replay_end){.closed = r->summary.state == LOG_CLOSED, .ticks = r->summary.last.ticks,
-                                 .events = r->summary.last.seq};
-    if (!r->end.closed)
-        return NULL;
+    struct log_summary s = log_reader_summary(r->lr);
     struct log_pos pos;
     struct log_event ev = {.id = LOG_EV_NONE};
-    struct err *e = r->end.events < 2 ? NULL : log_reader_seek(r->lr, r->end.events - 1);
+    r->end = (struct replay_end){.ticks = s.last.ticks, .events = s.last.seq};
+    if (s.last.seq == 0)
+        return NULL;
+    struct err *e = log_reader_seek(r->lr, s.last.seq - 1);
     if (!e)
         e = log_reader_next(r->lr, &pos, &ev);
-    if (!e && ev.id != LOG_EV_END)
-        e = err_new(ERR_CORRUPT, "the recording is closed but does not end with its end event");
     if (e)
         return e;
-    r->end_event = ev.end;
-    r->end_event.detail = (struct log_bytes){0};
-    r->end.reason = ev.end.reason;
-    r->end.code = ev.end.code;
+    r->end.complete = ev.id == LOG_EV_END;
+    if (r->end.complete) {
+        r->end_event = ev.end;
+        r->end_event.detail = (struct log_bytes){0};
+        r->end.reason = ev.end.reason;
+        r->end.code = ev.end.code;
+    }
     return log_reader_seek(r->lr, 0);
 }
 
@@ -417,7 +448,7 @@ struct err *replayer_begin(struct replayer *r, struct machine *m)
 
 uint64_t replayer_limit(const struct replayer *r)
 {
-    return r->end.closed && r->end.reason == LOG_END_TICK_LIMIT ? r->end.ticks : UINT64_MAX;
+    return r->end.complete && r->end.reason == LOG_END_TICK_LIMIT ? r->end.ticks : UINT64_MAX;
 }
 
 enum log_end_reason end_reason(const struct machine *m, enum session_end end)
@@ -462,17 +493,18 @@ static struct err *compare_end(struct replayer *r, enum session_end end)
 
 struct err *replayer_finish(struct replayer *r, enum session_end end)
 {
-    if (!r->have && end == END_STOP)
-        return NULL; /* a recording that was cut short: all there is has been verified */
-    if (!at_closing(r) || r->next_pos.ticks != r->m->vcpu.ticks)
-        return diverged(r, "the guest ended before the recording does");
-    if (r->next.id == LOG_EV_STATE_DIGEST) {
+    bool here = r->have && r->next_pos.ticks == r->m->vcpu.ticks;
+    if (here && r->next.id == LOG_EV_STATE_DIGEST) {
         struct err *e = compare_state_digest(r);
         if (!e)
             e = read_ahead(r);
         if (e)
             return e;
     }
+    if (!r->have)
+        return NULL; /* a recording that was cut short: all there is has been verified */
+    if (!here || r->next.id != LOG_EV_END)
+        return diverged(r, "the guest ended before the recording does");
     return compare_end(r, end);
 }
 

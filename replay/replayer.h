@@ -29,8 +29,8 @@ uint64_t replayer_limit(const struct replayer *r);
 /* The session has ended by itself: is this where and why the recording ended? Compares the last digests. */
 must_check struct err *replayer_finish(struct replayer *r, enum session_end end);
 
-/* The recording's own end; reason is meaningful only when it was closed. */
-struct replay_end { bool closed; enum log_end_reason reason; uint64_t code, ticks, events; };
+/* The recording's own end; `complete`: it has its `end` event, reason and code are meaningful. */
+struct replay_end { bool complete; enum log_end_reason reason; uint64_t code, ticks, events; };
 struct replay_end replayer_end(const struct replayer *r);
 uint64_t replayer_memory_digest(const struct replayer *r); /* of the last state digest that was compared */
 

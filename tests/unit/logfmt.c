@@ -140,8 +140,8 @@ static void test_events(void **state)
         "{\"seq\": 0, \"ticks\": 0, \"event\": \"start\", \"wall_ns\": 1763697600000000000, \"seed\": \"",
         "{\"seq\": 2, \"ticks\": 10, \"event\": \"time_anchor\", \"virtual_ns\": 1000, \"rate_q32\": 64424509440}\n",
         "{\"seq\": 7, \"ticks\": 5000000, \"event\": \"digest\", \"chain\": \"",
-        "{\"seq\": 8, \"ticks\": 5000000, \"event\": \"time_anchor\", \"virtual_ns\": 75000850, \"rate_q32\": 60129542144",
-        "\"ticks\": 5000001, \"event\": \"console_input\", \"channel\": 0, \"data\": \"ls \\\"\\\\\\r\\u001b\\u00ff\"}\n",
+        "\"ticks\": 5000000, \"event\": \"time_anchor\", \"virtual_ns\": 75000850, \"rate_q32\": 60129542144",
+        "\"event\": \"console_input\", \"channel\": 0, \"data\": \"ls \\\"\\\\\\r\\u001b\\u00ff\"}\n",
         "{\"seq\": 10, \"ticks\": 5000002, \"event\": \"time_anchor\", \"virtual_ns\": 1, \"rate_q32\": 1}\n",
         "{\"seq\": 11, \"ticks\": 5000002, \"event\": \"console_input\", \"channel\": 3, \"data\": \"x\"}\n",
         "{\"seq\": 12, \"ticks\": 5500000, \"event\": \"wake\", \"virtual_ns\": 77}\n",
@@ -283,6 +283,33 @@ static void test_newer_format(void **state)
     fails(log_reader_open_source(&src, "newer", &r), ERR_CORRUPT); /* a flipped bit could be the reason */
     reseal_header(&f);
     fails(log_reader_open_source(&src, "newer", &r), ERR_UNSUPPORTED);
+    free(f.data);
+}
+
+/* A recording that somebody mailed cannot send control characters to a terminal. */
+static void test_no_control_characters(void **state)
+{
+    (void)state;
+    struct log_reader *r;
+    struct memory_file f = sample_recording(true);
+    struct log_source src = memory_source(&f);
+    char *value = memmem(f.data, f.len, "hyperwind", 9), *key = memmem(f.data, f.len, "cpu.feat", 8);
+    assert_non_null(value);
+    assert_non_null(key);
+    value[3] = '\033';
+    reseal_header(&f);
+    fails(log_reader_open_source(&src, "escape", &r), ERR_CORRUPT);
+    value[3] = 'e';
+    key[3] = '\n';
+    reseal_header(&f);
+    fails(log_reader_open_source(&src, "line end", &r), ERR_CORRUPT);
+    free(f.data);
+
+    struct log_fact fact = {"created.note", "two\nlines"};
+    struct log_writer *w;
+    f = (struct memory_file){0};
+    struct log_sink sink = memory_sink(&f);
+    fails(log_writer_create_sink(&sink, "lines", &(struct log_header){.facts = &fact, .fact_count = 1}, &w), ERR_HOST);
     free(f.data);
 }
 
@@ -489,6 +516,7 @@ int main(void)
         cmocka_unit_test(test_no_events),    cmocka_unit_test(test_newer_format),  cmocka_unit_test(test_newer_events),
         cmocka_unit_test(test_older_events), cmocka_unit_test(test_newer_frames),
         cmocka_unit_test(test_malformed_columns),
+        cmocka_unit_test(test_no_control_characters),
         cmocka_unit_test(test_size_of_boot), cmocka_unit_test(test_size_of_idling), cmocka_unit_test(test_text_dump),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
