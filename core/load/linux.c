@@ -88,8 +88,9 @@ static struct err *kernel_parse(const struct boot_image *img, struct kernel *out
     return NULL;
 }
 
-/* boot.rst, pref_address: there if possible, else, if relocatable, anywhere at kernel_alignment. init_size bytes from
- * the runtime start must be RAM. */
+/* boot.rst, pref_address: there if possible, else, if relocatable, at the next free multiple of kernel_alignment above it:
+ * the kernel's entry code moves itself up to its preferred address when it finds itself below
+ * (arch/x86/boot/compressed/head_64.S). init_size bytes from the runtime start must be RAM. */
 static struct err *place_kernel(struct load *ld, const struct kernel *k)
 {
     const struct setup_header *h = &k->hdr;
@@ -106,7 +107,8 @@ static struct err *place_kernel(struct load *ld, const struct kernel *k)
     if (!h->relocatable_kernel || align < PAGE_SIZE || (align & (align - 1)))
         return e;
     err_destroy(e);
-    struct load_want want = {.len = room, .align = align, .min = HIGH_BASE, .limit = ENTRY_LIMIT, .end = LOAD_LOWEST};
+    struct load_want want = {.len = room, .align = align, .min = MAX(HIGH_BASE, h->pref_address),
+                             .limit = ENTRY_LIMIT, .end = LOAD_LOWEST};
     return load_place(ld, want, "the kernel", &ld->kernel_addr);
 }
 

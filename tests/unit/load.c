@@ -401,15 +401,19 @@ static void test_linux_placement(void **state)
     make_bzimage(f);
     struct boot_image img = kernel_image(f, BZ_LEN);
 
-    /* Too little RAM at the preferred address: the lowest aligned one. */
+    /* The preferred address is not to be had: the lowest aligned one above it. */
+    put_le64(f + 0x258, 0xa0000);
     struct machine *m = boot(MIB(12), &img);
     assert_int_equal(m->vcpu.s.r[R_RIP], 0x200200);
     machine_destroy(m);
     f[0x234] = 0;
     assert_refused_with(MIB(12), &img, "--memory");
     make_bzimage(f);
+    assert_refused_with(MIB(12), &img, "--memory"); /* never below it */
+    put_le64(f + 0x258, 0xa0000);
     put_le32(f + 0x230, 0x180000); /* alignment that is no power of two */
     assert_refused_with(MIB(12), &img, "--memory");
+    make_bzimage(f);
 
     /* An initrd that does not fit below initrd_addr_max goes above 4 GiB when the kernel can. */
     make_bzimage(f);
