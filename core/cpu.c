@@ -5,6 +5,7 @@
  *  - Family 6, model 0x36 is a CPU that never speculated (Atom Cedarview); so does an emulated one not. Kernels know
  *    that model as immune to everything, also where no ARCH_CAPABILITIES bit exists to say so (Spectre). Nothing else
  *    hangs on the number: neither Linux nor the C library has a quirk for it.
+ *    IBRS, IBPB and STIBP are left out as well: where they exist without need, Linux reports "User space: Vulnerable".
  *    With CPU_MITIGATED it is a Skylake server instead, which kernels mitigate in full.
  *  - The hypervisor bit is set: guests then load no microcode and ask for no errata by revision. The hypervisor leaf has a
  *    signature of our own, so no paravirtual interface is found.
@@ -63,8 +64,9 @@ static struct cpuid_result features_7(uint32_t features, uint32_t subleaf)
                bit(6) /* FDP_EXCPTN_ONLY */ | bit(7) /* SMEP */ | bit(8) /* BMI2 */ | bit(10) /* INVPCID */ |
                bit(13) /* FCS and FDS deprecated */ | bit(20) /* SMAP */ | (features & CPU_SHA ? bit(29) : 0),
         .ecx = bit(2) /* UMIP */,
-        .edx = bit(26) /* IBRS, IBPB */ | bit(27) /* STIBP */ | bit(31) /* SSBD */ |
-               (features & CPU_MITIGATED ? bit(10) /* MD_CLEAR */ : bit(29) /* ARCH_CAPABILITIES */),
+        .edx = bit(31) /* SSBD, hence SPEC_CTRL */ |
+               (features & CPU_MITIGATED ? bit(10) /* MD_CLEAR */ | bit(26) /* IBRS, IBPB */ | bit(27) /* STIBP */
+                                         : bit(29) /* ARCH_CAPABILITIES */),
     };
 }
 

@@ -24,7 +24,7 @@ struct interp {
 static bool needs_attention(const struct vcpu *v)
 {
     const struct vcpu_state *s = &v->s;
-    return v->brk | s->shadow | s->activity | s->nmi_pending | s->pending_db |
+    return v->brk | v->machine->clock.deadline_moved | s->shadow | s->activity | s->nmi_pending | s->pending_db |
            (s->rflags & (FL_TF | FL_RF)) | (v->intr ? s->rflags & FL_IF : 0) | (s->dr[7] & DR7_ENABLES);
 }
 

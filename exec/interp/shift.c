@@ -12,9 +12,9 @@
         return a;                                                                                      \
     }
 
-/* By an immediate: the same, but for ROL and ROR by more than 1. There hosts treat OF in another way than with a count in
- * CL (Intel's cores keep it). It depends on nothing but the result and its old value, so the last two places are done by
- * an instruction with an immediate. */
+/* By an immediate: the same, but for ROL and ROR of a register by more than 1. There OF is undefined, and Intel's cores
+ * keep it, which they do not with a count in CL or an operand in memory. So an instruction of this form does the last
+ * two places. */
 #define SHIFT_IMM(bits, name)                                                                          \
     static inline uint##bits##_t f_##name##bits##_imm(struct vcpu *v, uint##bits##_t a, uint8_t count) \
     {                                                                                                  \
@@ -47,7 +47,7 @@
     static void op##bits##_mi(struct vcpu *v, const struct insn *in)                                   \
     {                                                                                                  \
         mem##bits##_t *p = rmw(v, in->seg, insn_ea(v, in), bits / 8);                                  \
-        *p = f_##op##bits##_imm(v, *p, in->x);                                                               \
+        *p = f_##op##bits(v, *p, in->x);                                                               \
         rmw_end(v);                                                                                    \
     }                                                                                                  \
     static void op##bits##_mc(struct vcpu *v, const struct insn *in)                                   \

@@ -6,7 +6,8 @@
  *      further one is done only when TLB and limits show that it cannot; otherwise the call ends at the boundary before
  *      it and the instruction is executed again. So a fault always finds the state of the iterations before it, and a
  *      device sees its own tick.
- *  (2) After an iteration that set vcpu.brk or a pending debug trap the call ends.
+ *  (2) After an iteration that set vcpu.brk or a pending debug trap the call ends; so it does when the engine is kicked,
+ *      for a count may be large.
  *  (3) At a boundary before the last iteration the flags are those from before the instruction (SDM vol. 2, REP).
  *  (4) Where one boundary differs from another, under an interrupt shadow or TF, a call does one iteration. Elsewhere
  *      nobody can tell how many a call did, so TLB contents do not show. */
@@ -46,7 +47,8 @@ static inline uint64_t step(const struct vcpu *v, unsigned size) { return v->s.r
     }                                                                                                  \
     static inline void cmps_one##bits(struct vcpu *v, const struct insn *in)                           \
     {                                                                                                  \
-        uint##bits##_t a = ld##bits(v, in->seg, src_ea(v, in)), b = ld##bits(v, S_ES, dst_ea(v, in));  \
+        uint##bits##_t b = ld##bits(v, S_ES, dst_ea(v, in)); /* its fault comes first */               \
+        uint##bits##_t a = ld##bits(v, in->seg, src_ea(v, in));                                        \
         f_cmp##bits(v, a, b);                                                                          \
         advance(v, in, R_RSI, step(v, bits / 8));                                                      \
         advance(v, in, R_RDI, step(v, bits / 8));                                                      \
@@ -176,6 +178,8 @@ static inline uint64_t rep_budget(struct vcpu *v, uint64_t count)
     return MIN(count, until - v->ticks);
 }
 
+static inline bool must_stop(struct vcpu *v) { return v->brk || v->s.pending_db || cpu_of(v)->kick; }
+
 static inline void rep_end(struct vcpu *v, const struct insn *in, uint64_t done, bool finished)
 {
     v->ticks += done - 1;
@@ -200,7 +204,7 @@ static inline bool repeat_while(const struct vcpu *v, const struct insn *in)
         uint64_t count = rep_count(v, in), left = rep_budget(v, count), done = 0;                      \
         uint16_t flags_before = v->s.aflags;                                                           \
         bool finished = count == 0;                                                                    \
-        while (!finished && left && !(done && (v->brk || v->s.pending_db))) {                          \
+        while (!finished && left && !(done && must_stop(v))) {                                         \
             uint64_t n = bulk_##op(v, in, bits / 8, left);                                             \
             if (n == 0) {                                                                              \
                 if (done && !(ready_##op(v, in, bits / 8)))                                            \

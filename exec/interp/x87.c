@@ -1,5 +1,5 @@
-/* exec/interp/x87.c: x87 instructions. Arithmetic, loads, stores and compares run on the host, on an FXSAVE image of the
- * guest's x87 state; what loads, stores or resets the environment is emulated by the rule in exec/x86/fpu.h.
+/* exec/interp/x87.c: x87 instructions. Arithmetic, loads, stores and compares run on the host, on an FXSAVE image of
+ * the guest's x87 state; what loads, stores or resets the environment is emulated by the rule in exec/x86/fpu.h.
  *
  * Everything happens on the image first. Memory is written, if at all, before the image becomes the guest's state, so a
  * store that faults leaves nothing behind. A store that an unmasked exception suppresses does not touch memory, and
@@ -83,10 +83,10 @@ static void image_load(struct x87_image *f, const struct x87 *x)
     f->mxcsr = MXCSR_INIT;
 }
 
+/* The last 6 bytes of a register's slot are zero in the guest's state, and FXSAVE leaves or makes them so. */
 static void image_commit(const struct x87_image *f, struct x87 *x)
 {
-    for (unsigned i = 0; i < 8; i++)
-        memcpy(x->st[i], f->st[i], ST_BYTES);
+    memcpy(x->st, f->st, sizeof(x->st));
     x->fsw = f->fsw;
     x->ftw = f->ftw;
 }

@@ -262,8 +262,8 @@ static void return_outer(struct vcpu *v, const struct insn *in, struct seg cs, c
 {
     unsigned size = in->opsize, params = (unsigned)in->imm, cpl = sel_rpl(cs.sel);
     struct desc ss_desc;
+    uint16_t ss_sel = (uint16_t)stack_peek(v, 2, 3 * size + params);
     uint64_t rsp = stack_peek(v, size, 2 * size + params);
-    uint16_t ss_sel = (uint16_t)stack_peek(v, size, 3 * size + params);
     struct seg ss = seg_check_ss(v, ss_sel, cpl, code_is_64(v, &cs), VEC_GP, 0, &ss_desc);
     code_check_rip(v, &cs, rip, 0);
     desc_touch(v, cs_desc);
@@ -279,8 +279,8 @@ static void return_outer(struct vcpu *v, const struct insn *in, struct seg cs, c
 static void sys_ret_far(struct vcpu *v, const struct insn *in)
 {
     unsigned size = in->opsize;
+    uint16_t sel = (uint16_t)stack_peek(v, 2, size); /* of CS only two bytes are read, and first */
     uint64_t rip = stack_peek(v, size, 0), released = 2 * size + in->imm;
-    uint16_t sel = (uint16_t)stack_peek(v, size, size);
     if (!cpu_protected(v)) {
         struct seg cs = simple_cs(v, sel);
         code_check_rip(v, &cs, rip, 0);

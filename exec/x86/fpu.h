@@ -1,7 +1,8 @@
 /* exec/x86/fpu.h: x87, MMX and SSE state as every engine keeps it, and the rule for the x87 pointers.
  *
- * Arithmetic is executed on the host CPU. What a host could leak through state images is not: FIP, FDP and FOP are guest
- * values by this rule, whatever the engine, and only the instructions emulated here and in the XSAVE family read them.
+ * Arithmetic is executed on the host CPU. What a host could leak through state images is not: FIP, FDP and FOP are
+ * guest values by this rule, whatever the engine; only the instructions emulated in x87.c and the XSAVE family read
+ * them.
  *
  *  (1) FIP is the offset in CS of the first byte, prefixes included, of the last non-control x87 instruction, one that
  *      raised an unmasked exception included.
@@ -15,7 +16,7 @@
  *  (5) FNINIT and FNSAVE zero all three; FLDENV, FRSTOR and the XSAVE family load them.
  *  (6) FSW.ES and FSW.B are never loaded: they are 1 exactly when a flag is set whose mask in FCW is clear.
  *  (7) MMX instructions with an MMX operand set TOP to 0 and all tags to valid; a written register's exponent becomes
- *      all ones. They leave FIP, FDP and FOP alone. CVTPI2PS and CVTPI2PD with a memory operand are no such instructions.
+ *      all ones. They leave FIP, FDP and FOP alone. CVTPI2PS and CVTPI2PD with a memory operand are none of these.
  *
  * struct x87 keeps ST(i), not the physical registers: whoever moves TOP other than by pushing and popping rotates the
  * array (x87_set_top). */
@@ -87,7 +88,7 @@ uint16_t x87_full_tags(const struct x87 *x);
 uint8_t x87_abridged_tags(uint16_t full);
 
 /* A waiting x87 or MMX instruction with FSW.ES set: raises #MF, or with CR0.NE = 0 asserts FERR#, which is interrupt
- * line 13. Returns in that case: the instruction is executed as if IGNNE# was asserted, and the interrupt follows it. */
+ * line 13 of the 8259 pair. Returns then: the instruction executes as with IGNNE# asserted, the interrupt follows. */
 void x87_raise_pending(struct vcpu *v);
 static inline void x87_check_pending(struct vcpu *v)
 {

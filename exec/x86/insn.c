@@ -181,6 +181,8 @@ static bool valid(struct vcpu *v, enum cpu_mode mode, const struct lower *lo, co
         return false;
     if (info->feature && !(v->machine->config.cpu_features & info->feature))
         return false;
+    if (zi->meta.isa_set == ZYDIS_ISA_SET_KNCV) /* VEX forms of POPCNT and its like, which only Knights Corner had */
+        return false;
     if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
         return mode != MODE_REAL && mode != MODE_VM86;
     if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)

@@ -90,7 +90,7 @@ static void string_done(struct vcpu *v, const struct insn *in, unsigned reg)
     v->s.r[R_RIP] = again ? self : next;
 }
 
-/* REP with a count of 0 is done at once. */
+/* REP with a count of 0 is done at once; the permission was checked all the same. */
 static bool nothing_to_do(struct vcpu *v, const struct insn *in)
 {
     if (!(in->flags & (INSN_REP | INSN_REPNE)) || (v->s.r[R_RCX] & in->addr_mask))
@@ -103,9 +103,9 @@ void sys_ins(struct vcpu *v, const struct insn *in)
 {
     struct span sp;
     uint16_t port = (uint16_t)v->s.r[R_RDX];
+    check_permission(v, port, in->opsize);
     if (nothing_to_do(v, in))
         return;
-    check_permission(v, port, in->opsize);
     uint64_t lin = lin_addr(v, S_ES, v->s.r[R_RDI] & in->addr_mask, in->opsize, true);
     mmu_span(v, lin, in->opsize, ACC_WRITE, cpu_of(v)->mmu_mode, S_ES, &sp); /* before the port is read */
     uint64_t value = port_read(v, port, in->opsize);
@@ -116,9 +116,9 @@ void sys_ins(struct vcpu *v, const struct insn *in)
 void sys_outs(struct vcpu *v, const struct insn *in)
 {
     uint16_t port = (uint16_t)v->s.r[R_RDX];
+    check_permission(v, port, in->opsize);
     if (nothing_to_do(v, in))
         return;
-    check_permission(v, port, in->opsize);
     uint64_t ea = v->s.r[R_RSI] & in->addr_mask;
     uint64_t value = in->opsize == 1 ? ld8(v, in->seg, ea) : in->opsize == 2 ? ld16(v, in->seg, ea) : ld32(v, in->seg, ea);
     port_write(v, port, in->opsize, value);

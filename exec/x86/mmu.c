@@ -59,7 +59,8 @@ struct link {
     bool may_write;                /* translation permits writes and D is set: only tracing may forbid them */
 };
 
-struct bounce { struct span span; uint8_t data[64]; };
+/* Aligned as the strictest instruction executed on the host wants its operand. */
+struct bounce { _Alignas(64) uint8_t data[64]; struct span span; };
 
 struct mmu {
     struct vcpu *v;
@@ -124,7 +125,7 @@ static void link_entry(struct mmu *m, uint32_t i, uint64_t leaf_gpa, uint32_t pa
 
 static bool entry_valid(const struct mmu *m, uint32_t i)
 {
-    return m->entry[i].tag_r != TLB_INVALID;
+    return m->entry[i].tag_r != tlb_no_tag(i);
 }
 
 static unsigned fetch_privilege(const struct vcpu *v)
@@ -157,7 +158,7 @@ static void fetch_entry_lost(struct mmu *m, uint32_t i)
 static void drop_entry(struct mmu *m, uint32_t i)
 {
     unlink_entry(m, i);
-    m->entry[i].tag_r = m->entry[i].tag_w = TLB_INVALID;
+    m->entry[i].tag_r = m->entry[i].tag_w = tlb_no_tag(i);
     fetch_entry_lost(m, i);
     m->stats.drops++;
 }
@@ -268,11 +269,11 @@ static void observe_revoke_write(void *self, uint32_t page)
         for (uint32_t sp = 0; sp < SPACES; sp++)
             if (m->space[sp].used)
                 for (uint32_t i = sp * SPACE_ENTRIES; i < sp * SPACE_ENTRIES + MMU_CACHED * TLB_SIZE; i++)
-                    m->entry[i].tag_w = TLB_INVALID;
+                    m->entry[i].tag_w = tlb_no_tag(i);
         return;
     }
     for (uint32_t id = m->page_head[page]; id; id = m->link[id - 1].page_next)
-        m->entry[id - 1].tag_w = TLB_INVALID;
+        m->entry[id - 1].tag_w = tlb_no_tag(id - 1);
 }
 
 void mmu_walker_write(struct vcpu *v, uint32_t page, uint32_t off, uint32_t len)
@@ -421,7 +422,7 @@ static uint32_t fill(struct mmu *m, unsigned array, uint64_t lin, uint32_t page,
         fetch_entry_lost(m, i);
     }
     trace_tables(m, w);
-    m->entry[i] = (struct tlb_entry){.tag_r = tag, .tag_w = TLB_INVALID,
+    m->entry[i] = (struct tlb_entry){.tag_r = tag, .tag_w = tlb_no_tag(i),
                                      .addend = (uintptr_t)mem_page_host(m->mem, page) - tag, .pad = page};
     link_entry(m, i, w->leaf_gpa, page);
     m->stats.fills++;
@@ -664,9 +665,10 @@ enum { ENTRIES = SPACES * SPACE_ENTRIES };
 
 struct err *mmu_create(struct vcpu *v, struct mmu **out)
 {
-    struct mmu *m = calloc(1, sizeof(*m));
+    struct mmu *m = aligned_alloc(_Alignof(struct mmu), sizeof(*m));
     if (!m)
         return err_new(ERR_HOST, "out of memory for the TLB");
+    memset(m, 0, sizeof(*m));
     m->v = v;
     m->mem = &v->machine->mem;
     m->entry = map_zero(ENTRIES * sizeof(*m->entry));
@@ -681,9 +683,9 @@ struct err *mmu_create(struct vcpu *v, struct mmu **out)
         return err_new(ERR_HOST, "out of memory for the TLB");
     }
     for (uint32_t i = 0; i < ENTRIES; i++)
-        m->entry[i].tag_r = m->entry[i].tag_w = TLB_INVALID;
+        m->entry[i].tag_r = m->entry[i].tag_w = tlb_no_tag(i);
     for (uint32_t i = 0; i < TLB_SIZE; i++)
-        m->never[i].tag_r = m->never[i].tag_w = TLB_INVALID;
+        m->never[i].tag_r = m->never[i].tag_w = tlb_no_tag(i);
     m->epoch_clock = m->epoch_floor = 1;
     m->cur = &m->space[0];
     m->cur->used = true;

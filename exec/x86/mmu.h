@@ -24,11 +24,13 @@ enum mmu_mode {
 };
 
 enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS };
-#define TLB_INVALID UINT64_MAX
+/* The tag of nothing. No one constant will do: every value is close to some linear address. This one differs from all
+ * addresses that select the slot, in the bits that select it. */
+static inline uint64_t tlb_no_tag(uint64_t slot) { return ~((slot & (TLB_SIZE - 1)) << PAGE_SHIFT); }
 
 /* Direct-mapped by page number. Hit: (tag ^ lin) <= 4096 - size, which checks tag and page crossing together. */
 struct tlb_entry {
-    uint64_t tag_r, tag_w; /* linear page address, or TLB_INVALID */
+    uint64_t tag_r, tag_w; /* linear page address, or tlb_no_tag() */
     uint64_t addend;       /* host address = lin + addend */
     uint64_t pad;
 };

@@ -74,7 +74,7 @@ static bool apic_write(struct vcpu *v, uint32_t msr, uint64_t value)
 
 /* No speculation crosses this CPU's privilege checks, so every "not affected" bit is true of it (SDM vol. 4, 10AH). */
 #define ARCH_CAPABILITIES                                                                              \
-    (bit(0) /* RDCL_NO */ | bit(1) /* IBRS_ALL */ | bit(3) /* SKIP_L1DFL_VMENTRY */ | bit(4) /* SSB_NO */ |      \
+    (bit(0) /* RDCL_NO */ | bit(3) /* SKIP_L1DFL_VMENTRY */ | bit(4) /* SSB_NO */ |      \
      bit(5) /* MDS_NO */ | bit(6) /* IF_PSCHANGE_MC_NO */ | bit(8) /* TAA_NO */ | bit(13) /* SBDR_SSDP_NO */ |  \
      bit(14) /* FBSDP_NO */ | bit(15) /* PSDP_NO */ | bit(20) /* BHI_NO */ | bit(24) /* PBRSB_NO */ |           \
      bit(26) /* GDS_NO */ | bit(27) /* RFDS_NO */ | bit(62) /* ITS_NO */)

@@ -180,7 +180,7 @@ void seg_drop_inner(struct vcpu *v)
 
 void code_check_rip(struct vcpu *v, const struct seg *cs, uint64_t rip, unsigned ext)
 {
-    if (code_is_64(v, cs) ? !va_canonical(rip) : rip > cs->limit)
+    if (code_is_64(v, cs) ? !va_canonical(rip) : (uint32_t)rip > cs->limit)
         vcpu_raise_err(v, VEC_GP, ext);
 }
 
@@ -189,7 +189,7 @@ void code_commit(struct vcpu *v, struct seg cs, unsigned cpl, uint64_t rip)
     cs.sel = (uint16_t)((cs.sel & ~3u) | cpl);
     v->s.seg[S_CS] = cs;
     v->s.cpl = (uint8_t)cpl;
-    v->s.r[R_RIP] = rip;
+    v->s.r[R_RIP] = code_is_64(v, &cs) ? rip : (uint32_t)rip;
     cpu_mode_update(v);
 }
 

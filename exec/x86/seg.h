@@ -71,7 +71,8 @@ void seg_drop_inner(struct vcpu *v);
 
 /* ---- control transfers ---- */
 
-/* The target must lie within the code segment (be canonical for a 64-bit one), or #GP(ext). */
+/* The target must lie within the code segment (be canonical for a 64-bit one), or #GP(ext). Of a 64-bit offset into
+ * another code segment only the lower half counts. */
 void code_check_rip(struct vcpu *v, const struct seg *cs, uint64_t rip, unsigned ext);
 /* Whether the segment holds 64-bit code. */
 static inline bool code_is_64(const struct vcpu *v, const struct seg *cs) { return cpu_long(v) && (cs->attr & SEG_L); }

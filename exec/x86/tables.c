@@ -224,13 +224,14 @@ void sys_arpl(struct vcpu *v, const struct insn *in)
 {
     require_protected(v);
     bool mem = in->flags & INSN_MEM;
-    uint16_t *dst = mem ? rmw(v, in->seg, insn_ea(v, in), 2) : &REG16(v, in->rm);
-    uint16_t old = get_le16(dst);
+    uint64_t ea = mem ? insn_ea(v, in) : 0;
+    uint16_t old = mem ? ld16(v, in->seg, ea) : REG16(v, in->rm);
     unsigned rpl = sel_rpl(REG16(v, in->reg));
     bool adjust = sel_rpl(old) < rpl;
-    if (adjust)
-        put_le16(dst, (uint16_t)((old & ~3u) | rpl));
-    if (mem)
-        rmw_end(v);
+    uint16_t adjusted = (uint16_t)((old & ~3u) | rpl);
+    if (adjust && mem) /* memory is written, and need be writable, only then */
+        st16(v, in->seg, ea, adjusted);
+    else if (adjust)
+        REG16(v, in->rm) = adjusted;
     set_zf(v, adjust);
 }

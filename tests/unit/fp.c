@@ -702,6 +702,42 @@ static void test_simd_exception(void **state)
     guest_deinit();
 }
 
+/* FNSTENV outside protected mode, 32 and 16 bits: SDM vol. 1, figures 8-10 and 8-12. FLDENV takes it back. */
+static void test_real_mode_environment(void **state)
+{
+    (void)state;
+    static const uint8_t fnstenv[] = {0xd9, 0x37}, fnstenv16[] = {0x66, 0xd9, 0x37};
+    static const uint8_t fldenv[] = {0xd9, 0x27}, fldenv16[] = {0x66, 0xd9, 0x27};
+    static const uint32_t env32[7] = {0xffff037f, 0xffff1800, 0xffffffff, 0xffff4321,
+                                      0x000055a5, 0xffff8765, 0x00009000};
+    static const uint16_t env16[7] = {0x037f, 0x1800, 0xffff, 0x4321, 0x55a5, 0x8765, 0x9000};
+    guest_init(THUNK_ARENA_MIN);
+    const uint8_t *data = machine.mem.host + GUEST_DATA;
+    machine.vcpu.s.cr0 &= ~(uint64_t)CR0_PE;
+    for (unsigned narrow = 0; narrow < 2; narrow++) {
+        struct native n, m;
+        memset(&n, 0, sizeof(n));
+        n.r[R_RDI] = DATA_BASE;
+        n.xs.fx.fcw = FCW_INIT;
+        n.xs.fx.fsw = 0x1800;
+        n.xs.fx.fop = 0x5a5;
+        n.xs.fx.fip = 0x54321;
+        n.xs.fx.fdp = 0x98765;
+        m = n;
+        run_guest(&n, narrow ? fnstenv16 : fnstenv, narrow ? 3 : 2);
+        assert_int_equal(n.vector, -1);
+        assert_memory_equal(data, narrow ? (const void *)env16 : env32, narrow ? sizeof(env16) : sizeof(env32));
+        m.xs.fx.fsw = m.xs.fx.fop = 0;
+        m.xs.fx.fip = m.xs.fx.fdp = 0;
+        run_guest(&m, narrow ? fldenv16 : fldenv, narrow ? 3 : 2);
+        assert_int_equal(m.xs.fx.fsw, 0x1800);
+        assert_int_equal(m.xs.fx.fop, 0x5a5);
+        assert_int_equal(m.xs.fx.fip, 0x54321);
+        assert_int_equal(m.xs.fx.fdp, 0x98765);
+    }
+    guest_deinit();
+}
+
 static volatile int foreign_faults;
 static sigjmp_buf foreign_exit;
 static void on_foreign(int sig)
@@ -756,7 +792,7 @@ int main(void)
         cmocka_unit_test(test_against_host),    cmocka_unit_test(test_small_arena),
         cmocka_unit_test(test_forgotten_thunk), cmocka_unit_test(test_availability),
         cmocka_unit_test(test_simd_exception),  cmocka_unit_test(test_foreign_signal),
-        cmocka_unit_test(test_host_class),
+        cmocka_unit_test(test_host_class),      cmocka_unit_test(test_real_mode_environment),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

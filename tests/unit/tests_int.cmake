@@ -1,0 +1,2 @@
+hw_unit_test(decode hw_exec)
+hw_unit_test(strings hw_exec)
