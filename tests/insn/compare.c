@@ -42,19 +42,60 @@ static void settle_null_selectors(struct insn_state *s)
             s->sel[data_segs[i]] = 0;
 }
 
-void engine_settle(struct insn_state *s) { settle_null_selectors(s); }
+/* Whether the host's kernel maps an address of its half, or the page below it, is its own affair. */
+static void settle_kernel_half(struct insn_state *s)
+{
+    if (s->vector == 14 && s->cr2 >= UINT64_C(0x7ffffffff000))
+        s->error |= 1;
+}
+
+void engine_settle(struct insn_state *s)
+{
+    settle_null_selectors(s);
+    settle_kernel_half(s);
+}
 
 void native_settle(const struct test_case *tc, struct insn_state *s, uint8_t *data)
 {
     settle_null_selectors(s);
+    settle_kernel_half(s);
     bool retired = s->vector < 0;
     if (!retired || !loads_flags(tc->zi.mnemonic))
         s->rflags &= ~(uint64_t)FL_TF;
-    if (retired || s->vector == 1 || s->vector == 3 || s->vector == 4)
+    if ((retired && !loads_flags(tc->zi.mnemonic)) || s->vector == 1 || s->vector == 3 || s->vector == 4)
         s->rflags &= ~(uint64_t)FL_RF; /* a trap between two iterations of a REP has it, SDM vol. 3, 18.3.1.1 */
     uint64_t at = s->r[R_RSP] + 1 - DATA_BASE;
     if (retired && pushes_flags(tc->zi.mnemonic) && at < DATA_LEN)
         data[at] &= (uint8_t)~(FL_TF >> 8);
+}
+
+/* Instructions of several accesses that the host's microcode may have begun when a later one faults: it has stored some,
+ * or changed registers that the restarted instruction does not read. The engines have done nothing then (exec/x86/mmu.h,
+ * rule 2), and that is what must be seen. */
+static const ZydisMnemonic begun[] = {
+#define M(name) ZYDIS_MNEMONIC_##name
+    M(ENTER), M(PUSHA), M(PUSHAD), M(POPA), M(POPAD), M(CALL), M(FSTP), M(FBSTP), M(FNSTENV), M(FNSAVE), M(FXSAVE),
+    M(FXSAVE64), M(MASKMOVQ), M(MASKMOVDQU), M(VMASKMOVDQU),
+    M(MOVSB), M(MOVSW), M(MOVSD), M(MOVSQ), M(STOSB), M(STOSW), M(STOSD), M(STOSQ), M(LODSB), M(LODSW), M(LODSD), M(LODSQ),
+    M(CMPSB), M(CMPSW), M(CMPSD), M(CMPSQ), M(SCASB), M(SCASW), M(SCASD), M(SCASQ),
+    M(MOVD), M(MOVQ), M(MOVNTQ), /* of an MMX register: TOP and tags */
+#undef M
+};
+
+void native_undo_begun(const struct test_case *tc, struct insn_state *s, uint8_t *data, const uint8_t *before)
+{
+    bool listed = false;
+    for (size_t i = 0; i < ARRAY_LEN(begun); i++)
+        listed |= begun[i] == tc->zi.mnemonic;
+    if (!listed || (s->vector != 12 && s->vector != 13 && s->vector != 14 && s->vector != 17))
+        return;
+    struct insn_state undone = tc->in;
+    undone.vector = s->vector;
+    undone.error = s->error;
+    undone.cr2 = s->cr2;
+    undone.rflags |= FL_RF;
+    *s = undone;
+    memcpy(data, before, DATA_LEN);
 }
 
 struct text { char *p; size_t left; bool any; };

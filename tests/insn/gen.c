@@ -293,8 +293,9 @@ static bool gen_refused(struct gen *n)
     struct test_case *tc = n->tc;
     for (unsigned attempt = 0; attempt < 20000; attempt++) {
         struct opcode_point pt = {f->mode, f->encoding, f->map, (uint8_t)rnd(g), 0};
-        if (f->opcode) /* the hint space */
-            pt.opcode = rnd_chance(g, 10) ? 0x0d : (uint8_t)(f->opcode + rnd_below(g, 8));
+        bool hint = f->map == ZYDIS_OPCODE_MAP_0F && (pt.opcode == 0x0d || (pt.opcode & 0xf8) == 0x18);
+        if (f->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && hint != (f->opcode != 0))
+            continue;
         static const uint8_t prefixes[] = {0, FP_66, FP_F3, FP_F2};
         struct variant v = {.prefixes = prefixes[rnd_below(g, 4)], .w = f->mode == 64 && (rnd(g) & 1)};
         struct reg_ext x = {0};
@@ -521,7 +522,7 @@ static uint64_t rnd_target(struct gen *n, unsigned size)
     if (kind < 97)
         return DATA_BASE + DATA_LEN + rnd_below(g, PAGE_SIZE);
     if (n->f->mode == 64)
-        return rnd_chance(g, 30) ? UINT64_C(0x800000000000) - rnd_below(g, 2 * size) : rnd(g) | UINT64_C(0x8000000000000000);
+        return rnd_chance(g, 30) ? UINT64_C(0x800000000000) + rnd_below(g, 64) : rnd(g) | UINT64_C(0x8000000000000000);
     return rnd(g) & UINT32_MAX;
 }
 
@@ -766,6 +767,10 @@ static void tune_state_image(struct gen *n) /* FXRSTOR, LDMXCSR and the x87 envi
     uint32_t mxcsr = (uint32_t)(rnd(n->g) & 0xffff);
     if (rnd_chance(n->g, 90))
         poke(n, at + (mxcsr_only ? 0 : FX_MXCSR), &mxcsr, 4);
+    if (mxcsr_only)
+        return;
+    uint64_t pointers[2] = {rnd(n->g) >> 17, rnd(n->g) >> 17}; /* canonical: see README.md */
+    poke(n, at + FX_FIP, pointers, sizeof(pointers));
 }
 
 static void tune_enter(struct gen *n)

@@ -241,7 +241,20 @@ static void unwind_fault(struct guest *g, const struct vcpu_state *s, struct ins
     out->sel[S_SS] = get_le16(frame + 32);
 }
 
-/* Run from tc->in; returns whether the engine stopped where it was told to. */
+static bool in_handler(const struct vcpu_state *s)
+{
+    return s->cpl == 0 && s->r[R_RIP] - (KERNEL_BASE + PA_HANDLERS) < 256;
+}
+
+/* Returns whether the engine stopped where it was told to. */
+static bool run_ticks(struct guest *g, unsigned ticks)
+{
+    uint64_t until = g->m->vcpu.ticks + ticks;
+    enum engine_stop stop = g->e->ops->run(g->e, until);
+    g->m->request = REQ_NONE; /* a triple fault shows in the state */
+    return stop == STOP_TICKS && g->m->vcpu.ticks == until;
+}
+
 static bool run_once(struct guest *g, const struct test_case *tc)
 {
     struct vcpu *v = &g->m->vcpu;
@@ -249,10 +262,9 @@ static bool run_once(struct guest *g, const struct test_case *tc)
     load_state(&v->s, &tc->in);
     v->s.r[R_RIP] -= tc->prelude;
     exec_state_changed(g->m);
-    uint64_t until = v->ticks + tc->prelude + tc->steps;
-    enum engine_stop stop = g->e->ops->run(g->e, until);
-    g->m->request = REQ_NONE; /* a triple fault shows in the state */
-    return stop == STOP_TICKS && v->ticks == until;
+    if (!run_ticks(g, tc->prelude + 1))
+        return false;
+    return tc->steps == 1 || in_handler(&v->s) || run_ticks(g, tc->steps - 1);
 }
 
 static void put_code(struct guest *g, const struct test_case *tc)
@@ -274,7 +286,7 @@ void guest_run(struct guest *g, const struct test_case *tc, const uint8_t *data,
     }
     save_state(s, out);
     out->vector = -1;
-    if (s->cpl == 0 && s->r[R_RIP] - (KERNEL_BASE + PA_HANDLERS) < 256)
+    if (in_handler(s))
         unwind_fault(g, s, out);
     if (!exact)
         out->vector = VECTOR_NOT_EXACT;

@@ -127,6 +127,7 @@ static bool run_case(struct run *r, size_t index, unsigned k, char text[DIFF_TEX
     if (f->kind == FORM_TEST && !r->opt->engine_only) {
         native_run(&tc, &native);
         native_settle(&tc, &native, a);
+        native_undo_begun(&tc, &native, a, data);
         r->w->ended[native.vector < 0 || native.vector > 19 ? 20 : native.vector]++;
     } else {
         expect_ud(&tc, &native);
@@ -139,6 +140,7 @@ static bool run_case(struct run *r, size_t index, unsigned k, char text[DIFF_TEX
         memcpy(a, data, DATA_LEN);
         native_run(&tc, &engine);
         native_settle(&tc, &engine, a);
+        native_undo_begun(&tc, &engine, a, data);
     } else {
         engine = native;
         memcpy(second, a, DATA_LEN);
@@ -204,9 +206,9 @@ static int start_sides(struct run *r)
     const char *why = native_init();
     if (why)
         return skipped(why);
-    if (r->opt->native_only)
-        return 0;
-    struct err *e = guest_create(r->opt->engine, 0, &r->guest);
+    struct err *e = r->opt->native_only ? NULL : guest_create(r->opt->engine, 0, &r->guest);
+    if (!r->opt->engine_only)
+        native_take_signals();
     if (!e)
         return 0;
     fprintf(stderr, "insn_test: %s\n", err_message(e));

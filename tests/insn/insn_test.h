@@ -144,6 +144,8 @@ const uint8_t *gen_data_image(void);
 /* ---- native.c ---- */
 /* 0, or why the host cannot run the comparison. */
 const char *native_init(void);
+/* Take the signal handlers over, those that an engine installed too (they are still called for its signals). */
+void native_take_signals(void);
 /* Execute at tc->in; results to *out. The data pages are at DATA_BASE. */
 void native_run(const struct test_case *tc, struct insn_state *out);
 /* The data pages, writable all of them. */
@@ -168,6 +170,8 @@ bool states_differ(const struct insn_state *a, const struct insn_state *b, char 
 void state_print(const char *title, const struct insn_state *s);
 const char *vector_name(int vector);
 /* Take from a native result what is the method's, not the instruction's: TF, and RF of a trap. */
+/* Take back what the host had begun of an instruction that faulted: ours begin nothing. */
+void native_undo_begun(const struct test_case *tc, struct insn_state *s, uint8_t *data, const uint8_t *before);
 void engine_settle(struct insn_state *s);
 void native_settle(const struct test_case *tc, struct insn_state *s, uint8_t *data);
 

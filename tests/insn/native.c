@@ -37,7 +37,7 @@ struct native_switch {
     uint64_t flags;         /* 32: flags that sigreturn does not load: NT, ID */
     uint16_t sel[6];        /* 40: enum segreg order */
     uint16_t pad[2];
-    uint64_t armed;         /* 56: a case is running */
+    uint64_t armed;         /* 56: a case is running, so a signal is its end */
 };
 extern struct native_switch native_sw;
 struct native_switch native_sw;
@@ -45,6 +45,7 @@ struct native_switch native_sw;
 void native_enter(void *uc);
 void native_entry(int sig, siginfo_t *si, void *uc);
 void native_caught(int sig, const siginfo_t *si, const void *uc);
+void native_foreign(int sig, siginfo_t *si, void *uc);
 
 __asm__(".text\n"
         ".globl native_enter\n"
@@ -72,6 +73,8 @@ __asm__(".text\n"
         ".globl native_entry\n"
         ".type native_entry,@function\n"
         "native_entry:\n"
+        "    cmpq $0, native_sw+56(%rip)\n"
+        "    je native_foreign\n"
         "    pushfq\n"
         "    andq $~0x44000, (%rsp)\n" /* AC and NT: the kernel clears only TF, DF and RF */
         "    popfq\n"
@@ -86,11 +89,9 @@ __asm__(".text\n"
         "    mov %rcx, 24(%rax)\n"
         "    xor %ecx, %ecx\n"
         "    mov %ecx, %es\n mov %ecx, %ds\n mov %ecx, %fs\n mov %ecx, %gs\n"
-        "    cmpq $0, 8(%rax)\n"
-        "    je 1f\n"
         "    mov 8(%rax), %rcx\n"
         "    wrfsbase %rcx\n"
-        "1:  sub $8, %rsp\n"
+        "    sub $8, %rsp\n"
         "    call native_caught\n"
         "    lea native_sw(%rip), %rax\n"
         "    mov (%rax), %rsp\n"
@@ -101,6 +102,7 @@ static ucontext_t frame;
 static uint8_t xstate[XSTATE_MAX] __attribute__((aligned(64)));
 static uint32_t ymmh_offset;
 static struct insn_state *result;
+static struct sigaction replaced[32];
 static uint8_t *data_alias, *code_alias; /* writable mappings of the pages a case sees */
 
 uint8_t *native_data(void) { return data_alias; }
@@ -127,17 +129,24 @@ static void take_segments(struct insn_state *s, uint64_t csgsfs)
     s->gs_base = native_sw.gs_base;
 }
 
+/* A signal while no case runs: the engine's, whose handler we replaced, or an error. */
+void native_foreign(int sig, siginfo_t *si, void *ucp)
+{
+    const struct sigaction *old = &replaced[sig];
+    if ((old->sa_flags & SA_SIGINFO) && old->sa_sigaction) {
+        old->sa_sigaction(sig, si, ucp);
+        return;
+    }
+    const ucontext_t *uc = ucp;
+    fprintf(stderr, "insn_test: signal %d at %#llx, address %p\n", sig, uc->uc_mcontext.gregs[REG_RIP], si->si_addr);
+    signal(sig, SIG_DFL); /* taken when the instruction faults again */
+}
+
 /* Called on the alternate stack with the host's FS; returns into native_enter()'s caller. */
 void native_caught(int sig, const siginfo_t *si, const void *ucp)
 {
     const ucontext_t *uc = ucp;
     const greg_t *g = uc->uc_mcontext.gregs;
-    if (!native_sw.armed) { /* not ours: a bug of the test or of the engine. Die of it */
-        fprintf(stderr, "insn_test: signal %d at %#llx, address %p\n", sig, g[REG_RIP], si->si_addr);
-        signal(sig, SIG_DFL);
-        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), sig);
-        _exit(99);
-    }
     native_sw.armed = 0;
     struct insn_state *s = result;
     for (unsigned i = 0; i < 16; i++)
@@ -152,11 +161,8 @@ void native_caught(int sig, const siginfo_t *si, const void *ucp)
     s->cr2 = s->vector == 14 ? (uint64_t)g[REG_CR2] : 0;
 }
 
-void native_run(const struct test_case *tc, struct insn_state *out)
+static void run_from(const struct insn_state *in, struct insn_state *out)
 {
-    const struct insn_state *in = &tc->in;
-    size_t at = tc->code_addr - CODE_BASE;
-    memcpy(code_alias + at, tc->code, MIN(sizeof(tc->code), CODE_LEN - at));
     greg_t *g = frame.uc_mcontext.gregs;
     for (unsigned i = 0; i < 16; i++)
         g[gpr_slot[i]] = (greg_t)in->r[i];
@@ -172,6 +178,25 @@ void native_run(const struct test_case *tc, struct insn_state *out)
     native_sw.flags = 0x202 | (in->rflags & (FL_NT | FL_ID));
     result = out;
     native_enter(&frame);
+}
+
+/* A gather that faults after it has gathered something takes a pending trap, ours, first and would be continued
+ * afterwards (SDM vol. 2, VPGATHERDD). */
+static bool gather_interrupted(const struct test_case *tc, const struct insn_state *out)
+{
+    return out->vector < 0 && out->rip == tc->in.rip && tc->zi.meta.category == ZYDIS_CATEGORY_AVX2GATHER;
+}
+
+void native_run(const struct test_case *tc, struct insn_state *out)
+{
+    size_t at = tc->code_addr - CODE_BASE;
+    memcpy(code_alias + at, tc->code, MIN(sizeof(tc->code), CODE_LEN - at));
+    run_from(&tc->in, out);
+    for (unsigned i = 0; i < 8 && gather_interrupted(tc, out); i++) {
+        struct insn_state next = *out;
+        next.rflags &= ~(uint64_t)(FL_TF | FL_RF);
+        run_from(&next, out);
+    }
 }
 
 /* The first signal of all shows what frames look like here; it is the template of those we make. */
@@ -237,10 +262,14 @@ const char *native_init(void)
     const char *why = map_memory();
     if (!why)
         why = make_template();
+    return why;
+}
+
+void native_take_signals(void)
+{
     static const int sigs[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
     for (size_t i = 0; i < ARRAY_LEN(sigs); i++) {
         struct sigaction sa = {.sa_sigaction = native_entry, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
-        sigaction(sigs[i], &sa, NULL);
+        sigaction(sigs[i], &sa, &replaced[sigs[i]]);
     }
-    return why;
 }

@@ -99,7 +99,7 @@ parse_number:
     jmp 1b
 2:  ret
 
-/* xorshift over the buffer, each word mixed with its neighbour before. */
+/* xorshift over the buffer: each word depends on all that came before it. */
 stir:
     mov state, %eax
     xor %ecx, %ecx
@@ -109,11 +109,11 @@ stir:
     mov %eax, %edx
     shr $17, %edx
     xor %edx, %eax
-    add %eax, buffer(, %ecx, 4)
+    add buffer(, %ecx, 4), %eax
+    mov %eax, buffer(, %ecx, 4)
     inc %ecx
     cmp $BUFFER_DWORDS, %ecx
     jne 1b
-    add buffer, %eax
     mov %eax, state
     ret
 

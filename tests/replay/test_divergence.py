@@ -7,7 +7,7 @@ import hwtest
 from hwtest import DIVERGED, check, events, path, record, rng, run, small_guest
 
 BUFFER = 0x101000  # somewhere in the 64 KiB that the guest stirs
-TICKS = 140_000_000  # state digests are 64 million ticks apart
+TICKS = 60_000_000
 
 
 def positions(result):
@@ -30,7 +30,7 @@ def test_flipped_memory():
     address = 0x800000 + rng.randrange(0x100000)
     result = run("replay", recording, "--test-flip", f"{address:#x}:{rng.randrange(8)}@{at}").expect(DIVERGED)
     good, bad = positions(result)
-    check(good <= at < bad or good < at <= bad, f"flipped at {at}, reported {good} to {bad}")
+    check(good <= at < bad, f"flipped at {at}, reported {good} to {bad}")
     check(re.search(rf"\b0x0*{address >> 12 << 12:x}\b", result.err),
           f"page {address >> 12 << 12:#x} is not named:\n{result.err}")
 

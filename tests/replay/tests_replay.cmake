@@ -42,3 +42,9 @@ foreach(script IN LISTS scripts)
     endif()
   endforeach()
 endforeach()
+
+# Linux's first 300 million ticks, stopped anywhere.
+add_executable(stop_anywhere ${replay_dir}/stop_anywhere.c)
+target_link_libraries(stop_anywhere PRIVATE hw_replay)
+add_test(NAME replay_stop_anywhere COMMAND stop_anywhere ${guest_dir}/vmlinuz ${guest_dir}/initrd.cpio 300000000)
+set_tests_properties(replay_stop_anywhere PROPERTIES LABELS "replay;slow;linux" FIXTURES_REQUIRED linux_guest TIMEOUT 1200)
