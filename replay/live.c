@@ -11,6 +11,9 @@
 /* A wait is no longer than this, so that a signal that came just before it is seen soon. */
 #define LIVE_WAIT_NS (NS_PER_S / 10)
 
+/* What the guest's calendar shows at the start of a run with the virtual clock: 2026-01-01 00:00 UTC. */
+#define VIRTUAL_WALL_S UINT64_C(1767225600)
+
 struct live {
     struct console *console;
     const volatile bool *stop;
@@ -42,7 +45,12 @@ uint64_t live_host_ns(void)
 
 static struct err *live_start(void *self, struct nondet_start *out)
 {
-    (void)self;
+    const struct live *l = self;
+    if (!l->host_clock) { /* two runs are identical, so the date and the seed are too */
+        out->wall_ns = VIRTUAL_WALL_S * NS_PER_S;
+        memset(out->seed, 0, sizeof(out->seed));
+        return NULL;
+    }
     out->wall_ns = clock_ns(CLOCK_REALTIME);
     if (getrandom(out->seed, sizeof(out->seed), 0) != (ssize_t)sizeof(out->seed))
         return err_errno(ERR_HOST, errno, "cannot get a random seed for the guest");

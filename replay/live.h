@@ -3,7 +3,7 @@
  * With the host clock, virtual time follows the host's: an anchor re-aligns it at most every LIVE_ANCHOR_NS while the guest
  * is busy. A guest that falls behind is moved ahead by at most LIVE_JUMP_NS at once; longer gaps (a stopped process, a
  * loaded host) are taken out of guest time. A guest that is ahead is slowed down by the rate. With the virtual clock there
- * are no anchors and idle periods take no time. */
+ * are no anchors, idle periods take no time, and date and random seed are constants: two runs are identical. */
 #ifndef HW_LIVE_H
 #define HW_LIVE_H
 
