@@ -10,6 +10,10 @@
 #include "core/vclock.h"
 #include "core/vcpu.h"
 
+/* The version of everything a guest can observe: CPU model, instruction semantics, devices, loaders, ticks. A released
+ * recording replays only on the version that made it, so every change of behaviour, fixes included, raises it. */
+enum { MACHINE_VERSION = 1 };
+
 enum machine_request { /* what the guest asked of the outside; the engine stops, the session acts */
     REQ_NONE,
     REQ_POWEROFF,   /* ACPI S5 */

@@ -11,8 +11,13 @@
 /* A wait is no longer than this, so that a signal that came just before it is seen soon. */
 #define LIVE_WAIT_NS (NS_PER_S / 10)
 
+/* A halted guest that typed bytes do not wake is given more of them only this often: its timers must get their turn. */
+#define LIVE_FEED_NS (NS_PER_S / 100)
+
 /* What the guest's calendar shows at the start of a run with the virtual clock: 2026-01-01 00:00 UTC. */
 #define VIRTUAL_WALL_S UINT64_C(1767225600)
+
+#define LIVE_RATE_MAX (UINT64_C(4096) << 32) /* ns per tick, far beyond any host's */
 
 struct live {
     struct console *console;
@@ -28,6 +33,8 @@ struct live {
     bool waking;              /* idle() found something: an ND_WAKE with wake_ns comes first */
     uint64_t wake_ns;
     bool clock_done;          /* this position's anchor was given already */
+    bool input_done;          /* so was its input: an endless source must not hold the guest at one tick */
+    uint64_t fed_ticks, fed_host_ns; /* when an idle guest was last given input */
     bool leave;
 };
 
@@ -63,15 +70,15 @@ static uint64_t target_ns(const struct live *l, uint64_t host)
     return host - l->origin_ns;
 }
 
-/* ns per tick over the last stretch, blended into the running estimate; idle time does not count. */
+/* ns per tick over the last stretch, blended into the running estimate; idle time does not count. A stretch in which the
+ * process was stopped says nothing about the guest, so no stretch counts for more than twice the estimate. */
 static void measure_rate(struct live *l, uint64_t ticks, uint64_t host)
 {
     uint64_t dt = ticks - l->polled_ticks, ns = host - l->polled_host_ns;
     ns -= MIN(ns, l->idle_ns);
     if (dt >= LIVE_POLL_TICKS / 2) {
-        uint64_t now = (uint64_t)MIN(((unsigned __int128)ns << 32) / dt, (unsigned __int128)UINT32_MAX << 16);
-        l->rate_q32 = l->rate_q32 ? l->rate_q32 - l->rate_q32 / 4 + now / 4 : now;
-        l->rate_q32 = MAX(l->rate_q32, 1);
+        uint64_t now = (uint64_t)MIN(((unsigned __int128)ns << 32) / dt, (unsigned __int128)2 * l->rate_q32);
+        l->rate_q32 = MIN(MAX(l->rate_q32 - l->rate_q32 / 4 + now / 4, 4), LIVE_RATE_MAX);
     }
     l->polled_ticks = ticks;
     l->polled_host_ns = host;
@@ -87,8 +94,7 @@ static bool anchor(struct live *l, uint64_t ticks, struct nondet_event *out)
     l->clock_done = true;
     l->anchor_host_ns = host;
     uint64_t now = vclock_ns(&l->m->clock), want = target_ns(l, host);
-    uint64_t rate = l->rate_q32 ? l->rate_q32 : l->m->clock.s.rate_q32;
-    *out = (struct nondet_event){.kind = ND_ANCHOR, .ns = now, .rate_q32 = rate};
+    *out = (struct nondet_event){.kind = ND_ANCHOR, .ns = now, .rate_q32 = l->rate_q32};
     if (want > now + LIVE_JUMP_NS) {
         out->ns = now + LIVE_JUMP_NS;
         l->origin_ns += want - out->ns;
@@ -96,7 +102,7 @@ static bool anchor(struct live *l, uint64_t ticks, struct nondet_event *out)
         out->ns = want;
     } else { /* ahead: at most half speed, less the closer it is */
         uint64_t ahead = MIN(now - want, LIVE_ANCHOR_NS);
-        out->rate_q32 = MAX(rate - rate / 2 * ahead / LIVE_ANCHOR_NS, 1);
+        out->rate_q32 = MAX(l->rate_q32 - l->rate_q32 / 512 * (256 * ahead / LIVE_ANCHOR_NS), 1);
     }
     return true;
 }
@@ -122,8 +128,9 @@ static struct err *live_poll(void *self, uint64_t ticks, struct nondet_event *ou
         out->kind = ND_STOP;
         return NULL;
     }
-    out->len = (uint16_t)console_read(l->console, out->data, sizeof(out->data), &l->leave);
+    out->len = l->input_done ? 0 : (uint16_t)console_read(l->console, out->data, sizeof(out->data), &l->leave);
     if (out->len) {
+        l->input_done = true;
         out->kind = ND_CONSOLE;
         out->channel = 0;
         return NULL;
@@ -133,7 +140,7 @@ static struct err *live_poll(void *self, uint64_t ticks, struct nondet_event *ou
         return NULL;
     }
     console_flush(l->console);
-    l->clock_done = false;
+    l->clock_done = l->input_done = false;
     l->horizon = (ticks / LIVE_POLL_TICKS + 1) * LIVE_POLL_TICKS;
     return NULL;
 }
@@ -143,33 +150,33 @@ static uint64_t live_horizon(void *self)
     return ((struct live *)self)->horizon;
 }
 
-static bool input_ready(struct live *l)
+/* Whether the wait of a guest that halted at `ticks` should end now. */
+static bool wake_wanted(const struct live *l, uint64_t ticks, uint64_t host)
 {
-    return stop_wanted(l) || console_input_ready(l->console);
+    bool fed = ticks == l->fed_ticks && host - l->fed_host_ns < LIVE_FEED_NS;
+    return stop_wanted(l) || (!fed && console_input_ready(l->console));
 }
 
 static struct err *live_idle(void *self, uint64_t ticks, uint64_t now_ns, uint64_t deadline_ns, bool *reached_out)
 {
     struct live *l = self;
-    (void)ticks;
     uint64_t start = live_host_ns(), host = start;
     uint64_t wait_until = deadline_ns == VCLOCK_NEVER ? UINT64_MAX : l->origin_ns + deadline_ns;
     bool jump = !l->host_clock && deadline_ns != VCLOCK_NEVER;
-    while (!jump && host < wait_until && !input_ready(l)) {
+    while (!jump && host < wait_until && !wake_wanted(l, ticks, host)) {
         console_wait(l->console, MIN(wait_until - host, LIVE_WAIT_NS));
         host = live_host_ns();
     }
     l->idle_ns += host - start;
-    /* Input is left to the next poll when the deadline has come as well, so that time never runs past a deadline. */
-    *reached_out = !stop_wanted(l) && (!input_ready(l) || (l->host_clock && host >= wait_until));
+    *reached_out = !wake_wanted(l, ticks, host);
     if (*reached_out)
         return NULL;
+    l->fed_ticks = ticks;
+    l->fed_host_ns = host;
     l->waking = true;
     l->wake_ns = now_ns;
-    if (l->host_clock) { /* strictly before the deadline, or it would have been reached */
-        uint64_t limit = deadline_ns == VCLOCK_NEVER ? UINT64_MAX : deadline_ns - 1;
-        l->wake_ns = MIN(MAX(now_ns, target_ns(l, host)), MAX(limit, now_ns));
-    }
+    if (l->host_clock) /* strictly before the deadline, though it may have come as well: time runs past none */
+        l->wake_ns = MIN(MAX(now_ns, target_ns(l, host)), deadline_ns - 1);
     return NULL;
 }
 
@@ -208,5 +215,6 @@ void live_bind(struct live *l, const struct machine *m)
 {
     l->m = m;
     l->origin_ns = l->polled_host_ns = l->anchor_host_ns = live_host_ns();
+    l->rate_q32 = m->clock.s.rate_q32;
     l->horizon = LIVE_POLL_TICKS;
 }

@@ -283,7 +283,8 @@ static void hand_out(const struct log_event *ev, struct nondet_event *out)
 static struct err *poll_end(struct replayer *r, uint64_t ticks, struct nondet_event *out)
 {
     bool by_user = at_closing(r) && r->end.reason == LOG_END_USER;
-    r->horizon = MAX(r->end.ticks, ticks) + 1;
+    r->horizon = MAX(r->end.ticks, ticks);
+    r->horizon += r->horizon != UINT64_MAX;
     if (by_user)
         r->horizon = MAX(r->next_pos.ticks, ticks + 1);
     if (!r->have || (by_user && ticks >= r->next_pos.ticks))

@@ -41,10 +41,11 @@ static void run_timers(struct machine *m)
     m->clock.deadline_moved = false;
 }
 
-/* Halted with interrupts off. An NMI could still wake it, but no device of this machine raises one by itself. */
+/* Halted with interrupts off. An NMI could still wake it, but no device of this machine raises one by itself; one that is
+ * pending is blocked until an IRET that never comes. */
 static bool halted_for_ever(const struct machine *m)
 {
-    return !(m->vcpu.s.rflags & FL_IF) && !m->vcpu.s.nmi_pending;
+    return !(m->vcpu.s.rflags & FL_IF);
 }
 
 /* The vCPU is halted and nothing is deliverable: wait for the next deadline, or for an event. */
@@ -53,6 +54,8 @@ static struct err *idle(struct session *s, bool *stopped)
     struct machine *m = s->machine;
     uint64_t now = vclock_ns(&m->clock), deadline = m->clock.next_ns;
     bool reached;
+    if (deadline <= now)
+        return NULL; /* timers that are still due, see vclock_run_timers() */
     struct err *e = m->nondet.ops->idle(m->nondet.self, m->vcpu.ticks, now, deadline, &reached);
     if (e)
         return e;

@@ -64,6 +64,7 @@ static void add_fact(struct vm_facts *f, const char *key, const char *fmt, uint6
 void vm_header(const struct vm_spec *spec, struct vm_facts *facts, struct log_header *out)
 {
     facts->count = 0;
+    add_fact(facts, "machine.version", "%" PRIu64, MACHINE_VERSION);
     add_fact(facts, "machine.ram_len", "%" PRIu64, spec->ram_len);
     add_fact(facts, "cpu.features", "0x%" PRIx64, spec->cpu_features);
     facts->fact[facts->count++] = (struct log_fact){"created.program", "hyperwind " HW_VERSION};
@@ -102,10 +103,16 @@ static struct err *check_host_facts(const struct log_header *h, bool force)
 
 struct err *vm_spec_from_header(const struct log_header *h, bool force, struct vm_spec *out)
 {
-    uint64_t features;
+    uint64_t features, version;
     *out = (struct vm_spec){.host_clock = h->clock == LOG_CLOCK_HOST};
-    if (!log_header_fact_u64(h, "machine.ram_len", &out->ram_len) || !log_header_fact_u64(h, "cpu.features", &features))
+    if (!log_header_fact_u64(h, "machine.version", &version) || !log_header_fact_u64(h, "machine.ram_len", &out->ram_len) ||
+        !log_header_fact_u64(h, "cpu.features", &features))
         return err_new(ERR_CORRUPT, "the recording's header does not describe the machine");
+    if (version != MACHINE_VERSION)
+        return err_new(ERR_UNSUPPORTED,
+                       "recorded on version %" PRIu64 " of the machine, this program has version %d; replay it with the "
+                       "program that made it (%s)", version, MACHINE_VERSION,
+                       log_header_fact(h, "created.program") ? log_header_fact(h, "created.program") : "unknown");
     if (out->ram_len < RAM_MIN || out->ram_len > MEM_RAM_MAX || (out->ram_len & PAGE_MASK))
         return err_new(ERR_CORRUPT, "the recording's header states an impossible memory size, %" PRIu64 " bytes", out->ram_len);
     out->cpu_features = (uint32_t)features;
