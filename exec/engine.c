@@ -67,5 +67,5 @@ void exec_state_changed(struct machine *m)
     mmu_drop_all(v->mmu);
     cpu_mode_update(v);
     mmu_paging_changed(v);
-    mmu_code_dropped(v);
+    mmu_drop_code(v);
 }

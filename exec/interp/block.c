@@ -82,8 +82,9 @@ static void code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
         mmu_code_dropped(bc->v);
 }
 
-void block_cache_flush(struct block_cache *bc)
+static void flush(void *self)
 {
+    struct block_cache *bc = self;
     for (uint32_t i = 0; i < bc->blocks; i++) {
         uint32_t page = bc->block[i].page;
         bc->page_blocks[page] = 0;
@@ -152,7 +153,7 @@ static void publish(struct block_cache *bc, struct block *b)
 static struct block *build(struct block_cache *bc, uint64_t lin, uint32_t page)
 {
     if (bc->blocks == BLOCKS || bc->insns + BLOCK_MAX_INSNS > INSNS)
-        block_cache_flush(bc);
+        flush(bc);
     struct block *b = &bc->block[bc->blocks];
     *b = (struct block){.insns = &bc->insn[bc->insns], .page = page, .off = (uint16_t)(lin & PAGE_MASK),
                         .mode = cpu_of(bc->v)->mode};
@@ -226,7 +227,7 @@ struct err *block_cache_create(struct vcpu *v, struct block_cache **out)
         block_cache_destroy(bc);
         return err_new(ERR_HOST, "out of memory for the block cache");
     }
-    mmu_set_code_owner(v->mmu, (struct code_owner){bc, code_write});
+    mmu_set_code_owner(v->mmu, (struct code_owner){bc, code_write, flush});
     *out = bc;
     return NULL;
 }

@@ -33,7 +33,6 @@ struct block_cache;
 
 must_check struct err *block_cache_create(struct vcpu *v, struct block_cache **out);
 void block_cache_destroy(struct block_cache *bc);
-void block_cache_flush(struct block_cache *bc);
 
 /* The block at `lin`; may raise the fetch's #PF or #GP. */
 struct block *block_lookup(struct block_cache *bc, uint64_t lin);

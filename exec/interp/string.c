@@ -163,12 +163,25 @@ static uint64_t bulk_stos(struct vcpu *v, const struct insn *in, unsigned size, 
 
 /* ---- repetition ---- */
 
-/* A 32-bit counter of 0 in 64-bit mode is written back, without its upper half. */
-static inline uint64_t rep_count(struct vcpu *v, const struct insn *in)
+/* With a 32-bit address size in 64-bit mode and a count of 0 the counter is written back without its upper half; so are
+ * the address registers of MOVS and STOS, but not of the others. */
+static inline uint64_t rep_count(struct vcpu *v, const struct insn *in, bool src, bool dst)
 {
+    uint64_t count = v->s.r[R_RCX] & in->addr_mask;
+    if (count)
+        return count;
     advance(v, in, R_RCX, 0);
-    return v->s.r[R_RCX] & in->addr_mask;
+    if (src)
+        advance(v, in, R_RSI, 0);
+    if (dst)
+        advance(v, in, R_RDI, 0);
+    return 0;
 }
+#define WRITES_BACK_movs true, true
+#define WRITES_BACK_stos false, true
+#define WRITES_BACK_lods false, false
+#define WRITES_BACK_cmps false, false
+#define WRITES_BACK_scas false, false
 
 static inline uint64_t rep_budget(struct vcpu *v, uint64_t count)
 {
@@ -201,7 +214,7 @@ static inline bool repeat_while(const struct vcpu *v, const struct insn *in)
     static void op##bits(struct vcpu *v, const struct insn *in) { op##_one##bits(v, in); }             \
     static void rep_##op##bits(struct vcpu *v, const struct insn *in)                                  \
     {                                                                                                  \
-        uint64_t count = rep_count(v, in), left = rep_budget(v, count), done = 0;                      \
+        uint64_t count = rep_count(v, in, WRITES_BACK_##op), left = rep_budget(v, count), done = 0;    \
         uint16_t flags_before = v->s.aflags;                                                           \
         bool finished = count == 0;                                                                    \
         while (!finished && left && !(done && must_stop(v))) {                                         \

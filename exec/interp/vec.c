@@ -41,8 +41,28 @@ static ALWAYS_INLINE void host_exec(struct vcpu *v, const struct insn *in, enum 
         wr_end(v);
 }
 
+static void half_span(struct vcpu *v, const struct insn *in, enum mmu_access acc, struct span *sp)
+{
+    uint64_t lin = lin_addr(v, in->seg, insn_ea(v, in), in->opsize, acc != ACC_READ);
+    mmu_span(v, lin, in->opsize, acc, vec_unaligned_mode(v), in->seg, sp);
+}
+
+/* VCVTPH2PS from memory. */
+static void host_load_half(struct vcpu *v, const struct insn *in)
+{
+    uint8_t half[16];
+    void *p[4] = {vec_at(v, in->reg), half, NULL, NULL};
+    struct span sp;
+    vec_need(v, NEED_AVX);
+    half_span(v, in, ACC_READ, &sp);
+    span_read(v, &sp, half);
+    uint32_t status = thunk_call(v, in, p);
+    if (unlikely(status))
+        thunk_fault(v, status);
+}
+
 /* VCVTPS2PH to memory: #XM comes before faults of the store, and MXCSR's flags are set although the store faults. */
-static void host_store_result(struct vcpu *v, const struct insn *in)
+static void host_store_half(struct vcpu *v, const struct insn *in)
 {
     uint8_t result[16];
     void *p[4] = {result, vec_at(v, in->rm), vec_at(v, in->reg3), vec_at(v, in->x)};
@@ -50,8 +70,9 @@ static void host_store_result(struct vcpu *v, const struct insn *in)
     uint32_t status = thunk_call(v, in, p);
     if (unlikely(status))
         thunk_fault(v, status);
-    memcpy(vec_wr(v, in, in->opsize), result, in->opsize);
-    wr_end(v);
+    struct span sp;
+    half_span(v, in, ACC_WRITE, &sp);
+    span_write(v, &sp, result);
 }
 
 #define HOST_HANDLERS(name, need)                                                                                      \
@@ -270,7 +291,7 @@ bool lower_host(struct lower *lo)
     lo->out->aux = thunk_find(cpu_of(lo->v)->host_fp, k);
 
     enum vec_need need = vec_is_vex(lo) ? NEED_AVX : !sh.mm ? NEED_SSE : sh.vec ? NEED_MMX_SSE : NEED_MMX;
-    if (sh.role == MEM_DST && k.mxcsr)
-        return lower_to(lo, host_store_result);
+    if (lo->zi->meta.isa_set == ZYDIS_ISA_SET_F16C && sh.role != MEM_NONE)
+        return lower_to(lo, sh.role == MEM_DST ? host_store_half : host_load_half);
     return lower_to(lo, host_handlers[need][sh.role]);
 }

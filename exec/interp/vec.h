@@ -60,6 +60,12 @@ static inline const void *vec_rd(struct vcpu *v, const struct insn *in, unsigned
 {
     return rd(v, in->seg, vec_ea(v, in, len, false), len);
 }
+/* For what is exempt from alignment checks: masked moves, gathers, half-precision conversions. */
+static inline enum mmu_mode vec_unaligned_mode(struct vcpu *v)
+{
+    enum mmu_mode mode = cpu_of(v)->mmu_mode;
+    return mode == MMU_USER_ALIGN ? MMU_USER : mode;
+}
 /* Followed by wr_end(). */
 static inline void *vec_wr(struct vcpu *v, const struct insn *in, unsigned len)
 {

@@ -16,45 +16,85 @@ static ALWAYS_INLINE uint32_t select_bits(const uint8_t *mask, unsigned len, uns
     return sel;
 }
 
-static ALWAYS_INLINE void store_selected(struct vcpu *v, unsigned seg, uint64_t ea, const uint8_t *from, uint32_t sel,
-                                         unsigned elem)
+/* The bytes [first, first + len) of a masked operand, which hold all selected elements. */
+struct masked { unsigned first, len; struct span span; };
+
+/* Bytes before the first selected one that lies at `from` or behind. */
+static unsigned selected_from(uint32_t sel, unsigned elem, unsigned from)
 {
-    unsigned first = (unsigned)__builtin_ctz(sel), end = 32 - (unsigned)__builtin_clz(sel);
-    uint8_t *p = rmw(v, seg, (ea + first * elem) & cpu_of(v)->lin_mask, (end - first) * elem);
-    for (unsigned i = first; i < end; i++)
-        if (sel >> i & 1)
-            memcpy(p + (i - first) * elem, from + i * elem, elem);
-    rmw_end(v);
+    while ((unsigned)(__builtin_ctz(sel) + 1) * elem <= from)
+        sel &= sel - 1;
+    return MAX((unsigned)__builtin_ctz(sel) * elem, from);
+}
+
+/* Translate them. CR2 shows the first selected byte of the page that faults; for a store that reaches into a second page,
+ * the last one there. */
+static void masked_translate(struct vcpu *v, const struct insn *in, uint32_t sel, unsigned elem, enum mmu_access acc,
+                             struct masked *m)
+{
+    enum mmu_mode mode = vec_unaligned_mode(v);
+    unsigned end = (32 - (unsigned)__builtin_clz(sel)) * elem;
+    m->first = (unsigned)__builtin_ctz(sel) * elem;
+    m->len = end - m->first;
+    uint64_t mask = cpu_of(v)->lin_mask, lin = lin_addr(v, in->seg, insn_ea(v, in) + m->first, m->len, acc != ACC_READ);
+    uint32_t in_page = PAGE_SIZE - (uint32_t)(lin & PAGE_MASK);
+    mmu_probe(v, lin, 1, acc, mode, in->seg);
+    if (m->len > in_page) {
+        unsigned at = acc == ACC_READ ? selected_from(sel, elem, m->first + in_page) : end - 1;
+        mmu_probe(v, (lin + at - m->first) & mask, 1, acc, mode, in->seg);
+    }
+    mmu_span(v, lin, m->len, acc, mode, in->seg, &m->span);
 }
 
 /* ---- MASKMOVQ, MASKMOVDQU ---- */
 
 /* Operand 0 is the data, 1 the mask; memory is at DS:rDI. Unlike the others these check all of their memory operand,
  * whatever the mask (the SDM leaves that to the implementation; Intel CPUs do). */
-static ALWAYS_INLINE void maskmov_bytes(struct vcpu *v, const struct insn *in, unsigned len)
+static uint64_t maskmov_lin(struct vcpu *v, const struct insn *in, unsigned half)
 {
-    const uint8_t *mask = vec_at(v, in->rm), *from = vec_at(v, in->reg);
-    uint8_t *p = rmw(v, in->seg, insn_ea(v, in), len);
-    for (unsigned i = 0; i < len; i++)
-        if (mask[i] & 0x80)
-            p[i] = from[i];
-    rmw_end(v);
+    return lin_addr(v, in->seg, (insn_ea(v, in) + 8 * half) & in->addr_mask, 8, true);
 }
+
+static void maskmov_half(struct vcpu *v, const struct insn *in, unsigned half, const struct span *sp)
+{
+    const uint8_t *mask = (uint8_t *)vec_at(v, in->rm) + 8 * half, *from = (uint8_t *)vec_at(v, in->reg) + 8 * half;
+    uint8_t bytes[8];
+    span_read(v, sp, bytes);
+    for (unsigned i = 0; i < sizeof(bytes); i++)
+        if (mask[i] & 0x80)
+            bytes[i] = from[i];
+    span_write(v, sp, bytes);
+}
+
 static void maskmovq(struct vcpu *v, const struct insn *in)
 {
+    struct span sp;
     vec_need(v, NEED_MMX);
+    mmu_span(v, maskmov_lin(v, in, 0), 8, ACC_RMW, cpu_of(v)->mmu_mode, in->seg, &sp);
     mmx_enter(&v->s.x87);
-    maskmov_bytes(v, in, 8);
+    maskmov_half(v, in, 0, &sp);
+}
+
+/* Two moves of 8 bytes, the upper one first. */
+static ALWAYS_INLINE void maskmov_16(struct vcpu *v, const struct insn *in)
+{
+    struct span low, high;
+    enum mmu_mode mode = cpu_of(v)->mmu_mode;
+    mmu_probe(v, maskmov_lin(v, in, 1), 8, ACC_RMW, mode, in->seg);
+    mmu_span(v, maskmov_lin(v, in, 0), 8, ACC_RMW, mode, in->seg, &low);
+    mmu_span(v, maskmov_lin(v, in, 1), 8, ACC_RMW, mode, in->seg, &high);
+    maskmov_half(v, in, 1, &high);
+    maskmov_half(v, in, 0, &low);
 }
 static void maskmovdqu(struct vcpu *v, const struct insn *in)
 {
     vec_need(v, NEED_SSE);
-    maskmov_bytes(v, in, 16);
+    maskmov_16(v, in);
 }
 static void vmaskmovdqu(struct vcpu *v, const struct insn *in)
 {
     vec_need(v, NEED_AVX);
-    maskmov_bytes(v, in, 16);
+    maskmov_16(v, in);
 }
 
 bool lower_maskmov_bytes(struct lower *lo)
@@ -83,12 +123,13 @@ static void vmaskmov_load(struct vcpu *v, const struct insn *in)
     vec_need(v, NEED_AVX);
     uint32_t sel = select_bits(vec_at(v, in->rm), len, elem);
     if (sel) {
-        unsigned first = (unsigned)__builtin_ctz(sel), end = 32 - (unsigned)__builtin_clz(sel);
-        uint64_t ea = (insn_ea(v, in) + first * elem) & cpu_of(v)->lin_mask;
-        const uint8_t *p = rd(v, in->seg, ea, (end - first) * elem);
-        for (unsigned i = first; i < end; i++)
+        uint8_t bytes[32];
+        struct masked m;
+        masked_translate(v, in, sel, elem, ACC_READ, &m);
+        span_read(v, &m.span, bytes + m.first);
+        for (unsigned i = 0; i < len / elem; i++)
             if (sel >> i & 1)
-                memcpy(result + i * elem, p + (i - first) * elem, elem);
+                memcpy(result + i * elem, bytes + i * elem, elem);
     }
     memcpy(vec_at(v, in->reg), result, 32);
 }
@@ -99,8 +140,17 @@ static void vmaskmov_store(struct vcpu *v, const struct insn *in)
     unsigned elem = in->x;
     vec_need(v, NEED_AVX);
     uint32_t sel = select_bits(vec_at(v, in->rm), in->opsize, elem);
-    if (sel)
-        store_selected(v, in->seg, insn_ea(v, in), vec_at(v, in->reg3), sel, elem);
+    if (!sel)
+        return;
+    const uint8_t *from = vec_at(v, in->reg3);
+    uint8_t bytes[32];
+    struct masked m;
+    masked_translate(v, in, sel, elem, ACC_RMW, &m);
+    span_read(v, &m.span, bytes + m.first); /* what lies between selected elements is written back as it is */
+    for (unsigned i = 0; i < in->opsize / elem; i++)
+        if (sel >> i & 1)
+            memcpy(bytes + i * elem, from + i * elem, elem);
+    span_write(v, &m.span, bytes + m.first);
 }
 
 bool lower_maskmov(struct lower *lo)
@@ -130,10 +180,21 @@ static uint64_t gather_ea(const struct vcpu *v, const struct insn *in, const uin
     return (v->s.r[in->base] + ((uint64_t)n << in->scale) + (uint64_t)in->disp) & in->addr_mask;
 }
 
+static uint64_t gather_element(struct vcpu *v, const struct insn *in, uint64_t ea, unsigned size)
+{
+    if (likely(cpu_of(v)->mmu_mode != MMU_USER_ALIGN))
+        return size == 8 ? ld64(v, in->seg, ea) : ld32(v, in->seg, ea);
+    struct span sp;
+    uint64_t x = 0;
+    mmu_span(v, lin_addr(v, in->seg, ea, size, false), size, ACC_READ, vec_unaligned_mode(v), in->seg, &sp);
+    span_read(v, &sp, &x);
+    return x;
+}
+
 /* Elements are fetched in order. One that faults leaves those before it done and their masks clear, so that the
  * instruction, started again, goes on where it stopped. What else a fault leaves is what Intel CPUs leave: masks are
- * all ones or all zero (those beyond the last element too), and the destination is zero above its XMM or YMM register
- * once an element was fetched. */
+ * all ones or all zero (those beyond the last element too), and the destination is zero above the vector length once an
+ * element was fetched. */
 static void gather(struct vcpu *v, const struct insn *in)
 {
     unsigned elem = in->x & GATHER_DATA64 ? 8 : 4, len = in->opsize, upper = in->y * elem;
@@ -148,9 +209,9 @@ static void gather(struct vcpu *v, const struct insn *in)
         if (!(sel >> i & 1))
             continue;
         uint64_t ea = gather_ea(v, in, index, i);
-        uint64_t x = elem == 8 ? ld64(v, in->seg, ea) : ld32(v, in->seg, ea);
+        uint64_t x = gather_element(v, in, ea, elem);
         memcpy(to + i * elem, &x, elem);
-        memset(to + MAX(upper, 16), 0, 32 - MAX(upper, 16));
+        memset(to + len, 0, 32 - len);
         memset(mask + i * elem, 0, elem);
     }
     memset(mask, 0, 32);

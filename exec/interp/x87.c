@@ -255,12 +255,15 @@ static unsigned env_save(struct vcpu *v, bool wide, uint8_t *p)
     return wide ? ENV32_LEN : ENV16_LEN;
 }
 
-/* The whole image is translated before any of it is written: these are the longest accesses there are. */
+/* The whole image is translated before any of it is written: these are the longest accesses there are. Hardware touches
+ * the first word and then the last byte, which shows in CR2, and wants the first word aligned. */
 static void x87_span(struct vcpu *v, const struct insn *in, uint32_t len, bool write, struct span *sp)
 {
-    struct cpu *c = cpu_of(v);
+    enum mmu_access acc = write ? ACC_WRITE : ACC_READ;
     uint64_t lin = lin_addr(v, in->seg, insn_ea(v, in), len, write);
-    mmu_span(v, lin, len, write ? ACC_WRITE : ACC_READ, c->mmu_mode, in->seg, sp);
+    mmu_probe(v, lin, in->x ? 4 : 2, acc, cpu_of(v)->mmu_mode, in->seg);
+    mmu_probe(v, (lin + len - 1) & cpu_of(v)->lin_mask, 1, acc, cpu_of(v)->mmu_mode, in->seg);
+    mmu_span(v, lin, len, acc, cpu_of(v)->mmu_mode, in->seg, sp);
 }
 
 /* in->x: 32-bit layout. */

@@ -10,7 +10,8 @@
  *     page fault          double fault     double fault   second
  *     double fault        shutdown         shutdown       second
  *
- * It ends after at most a few rounds: two faults of one class make a double fault, whose faults make a shutdown.
+ * It ends after at most a few rounds: two faults of one class make a double fault, whose faults make a shutdown. A benign
+ * fault that its own delivery raises makes one as well.
  * References: SDM vol. 3 chapter 6, vol. 2 INT n (its pseudocode is the pseudocode of all deliveries). */
 #include "core/irq.h"
 #include "exec/x86/seg.h"
@@ -300,6 +301,8 @@ static bool combine(struct vcpu *v, struct event *ev)
     enum fault_class a = class_of(ev), b = class_of(&second);
     if (a == DOUBLE_FAULT && b != BENIGN)
         return false;
+    if (ev->type == EV_FAULT && a == BENIGN && second.vector == ev->vector)
+        return false; /* #AC by the frame of #AC: it would go on for ever, and on a CPU does */
     bool twice = (a == CONTRIBUTORY && b == CONTRIBUTORY) || (a == PAGE_FAULT && b != BENIGN);
     *ev = twice ? (struct event){.type = EV_FAULT, .vector = VEC_DF, .has_error = true, .rip = v->s.r[R_RIP]} : second;
     return true;

@@ -211,9 +211,15 @@ static void sys_jmp_far(struct vcpu *v, const struct insn *in)
 
 /* ---- CALL ---- */
 
-static void translate_return(struct vcpu *v, const struct insn *in, struct stack *st, struct frame *f)
+/* From 64-bit mode into a segment of other code, the pushes are made as that code would. */
+static void translate_return(struct vcpu *v, const struct insn *in, const struct seg *cs, struct stack *st, struct frame *f)
 {
     *st = stack_current(v, 0);
+    if (st->flat && !code_is_64(v, cs)) {
+        st->flat = false;
+        st->mask = st->ss.attr & SEG_DB ? UINT32_MAX : 0xffff;
+        st->rsp = (uint32_t)st->rsp;
+    }
     *f = (struct frame){.size = in->opsize};
     frame_push(f, v->s.seg[S_CS].sel);
     frame_push(f, insn_next(v, in));
@@ -243,7 +249,7 @@ static void sys_call_far(struct vcpu *v, const struct insn *in)
     }
     struct stack st;
     struct frame f;
-    translate_return(v, in, &st, &f);
+    translate_return(v, in, &cs, &st, &f);
     code_check_rip(v, &cs, t.off, 0);
     desc_touch(v, &d);
 

@@ -76,9 +76,10 @@ static void iret_protected(struct vcpu *v, const struct insn *in)
 {
     unsigned size = in->opsize;
     bool from64 = cpu_of(v)->mode == MODE_LONG64;
-    struct return_frame f = {.rip = stack_peek(v, size, 0),
-                             .cs = (uint16_t)stack_peek(v, size, size),
-                             .flags = stack_peek(v, size, 2 * size)};
+    struct return_frame f; /* read in the order that hardware faults in; of selectors only two bytes */
+    f.flags = stack_peek(v, size, 2 * size);
+    f.cs = (uint16_t)stack_peek(v, 2, size);
+    f.rip = stack_peek(v, size, 0);
     if (!cpu_long(v) && size == 4 && v->s.cpl == 0 && (f.flags & FL_VM)) {
         iret_to_vm86(v, f.rip, f.cs, f.flags);
         return;
@@ -88,8 +89,8 @@ static void iret_protected(struct vcpu *v, const struct insn *in)
     unsigned cpl = sel_rpl(f.cs), old_cpl = v->s.cpl;
     bool pops_stack = from64 || cpl != old_cpl; /* 64-bit mode returns SS:RSP always */
     if (pops_stack) {
+        f.ss = (uint16_t)stack_peek(v, 2, 4 * size);
         f.rsp = stack_peek(v, size, 3 * size);
-        f.ss = (uint16_t)stack_peek(v, size, 4 * size);
         ss = seg_check_ss(v, f.ss, cpl, code_is_64(v, &cs), VEC_GP, 0, &ss_desc);
     }
     code_check_rip(v, &cs, f.rip, 0);

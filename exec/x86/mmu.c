@@ -362,6 +362,14 @@ void mmu_code_dropped(struct vcpu *v)
     v->brk |= VCPU_BRK_CODE;
 }
 
+void mmu_drop_code(struct vcpu *v)
+{
+    struct mmu *m = v->mmu;
+    if (m->code.drop_all)
+        m->code.drop_all(m->code.self);
+    mmu_code_dropped(v);
+}
+
 /* ---- translation ---- */
 
 static bool is_write(enum mmu_access acc)
@@ -461,34 +469,58 @@ static void set_part(const struct mmu *m, struct span_part *p, uint64_t gpa_v, u
 
 static void check_alignment(struct vcpu *v, uint64_t lin, uint32_t len)
 {
+    if (len == 10) /* an 80-bit operand of the x87 */
+        len = 8;
     if (len <= 8 && !(len & (len - 1)) && (lin & (len - 1)))
         vcpu_raise_err(v, VEC_AC, 0);
+}
+
+/* One access as it falls into pages. */
+struct pieces { uint64_t at[2]; uint32_t head; unsigned count; };
+
+static struct pieces split(const struct vcpu *v, uint64_t lin, uint32_t len)
+{
+    uint32_t head = MIN(len, PAGE_SIZE - (uint32_t)(lin & PAGE_MASK));
+    /* Implicit accesses of IA-32e mode are 64 bits wide in compatibility mode too. */
+    uint64_t mask = lin > UINT32_MAX ? UINT64_MAX : cpu_of((struct vcpu *)v)->lin_mask;
+    return (struct pieces){{lin, (lin + head) & mask}, head, head < len ? 2 : 1};
+}
+
+/* All that can fault. */
+static void translate_pieces(struct vcpu *v, const struct pieces *p, uint32_t len, enum mmu_access acc, enum mmu_mode mode,
+                             unsigned seg, struct walk w[2])
+{
+    for (unsigned i = 0; i < p->count; i++)
+        check_canonical(v, p->at[i], seg);
+    if (mode == MMU_USER_ALIGN)
+        check_alignment(v, p->at[0], len);
+    for (unsigned i = 0; i < p->count; i++)
+        translate(v, p->at[i], acc, mode == MMU_USER_ALIGN ? MMU_USER : mode, &w[i]);
+}
+
+void mmu_probe(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, enum mmu_mode mode, unsigned seg)
+{
+    struct pieces p = split(v, lin, len);
+    struct walk w[2];
+    translate_pieces(v, &p, len, acc, mode, seg, w);
 }
 
 void mmu_span(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, enum mmu_mode mode, unsigned seg, struct span *out)
 {
     struct mmu *m = v->mmu;
     struct walk w[2];
-    uint64_t mask = cpu_of(v)->lin_mask;
-    uint32_t head = MIN(len, PAGE_SIZE - (uint32_t)(lin & PAGE_MASK));
-    uint64_t at[2] = {lin, (lin + head) & mask};
-    unsigned parts = head < len ? 2 : 1;
+    struct pieces p = split(v, lin, len);
 
     *out = (struct span){.len = len};
-    for (unsigned i = 0; i < parts; i++)
-        check_canonical(v, at[i], seg);
-    if (mode == MMU_USER_ALIGN) {
-        check_alignment(v, lin, len);
+    translate_pieces(v, &p, len, acc, mode, seg, w);
+    if (mode == MMU_USER_ALIGN)
         mode = MMU_USER;
-    }
-    for (unsigned i = 0; i < parts; i++)
-        translate(v, at[i], acc, mode, &w[i]);
-    for (unsigned i = 0; i < parts; i++) { /* nothing faults from here on */
+    for (unsigned i = 0; i < p.count; i++) { /* nothing faults from here on */
         if (is_write(acc) && !w[i].dirty)
             walk_commit(v, &w[i], true);
-        set_part(m, &out->part[i], w[i].gpa, i ? len - head : head);
+        set_part(m, &out->part[i], w[i].gpa, i ? len - p.head : p.head);
         if (out->part[i].page != MEM_NO_PAGE)
-            fill_data(v, at[i], mode, out->part[i].page, &w[i]);
+            fill_data(v, p.at[i], mode, out->part[i].page, &w[i]);
     }
     if (unlikely(v->s.dr[7] & DR7_ENABLES))
         debug_data_check(v, lin, len, is_write(acc));

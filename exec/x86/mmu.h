@@ -44,6 +44,17 @@ struct span { struct span_part part[2]; uint32_t len; };
 /* Translate [lin, lin+len), len 1..4096, or raise #PF, #GP(0)/#SS(0) (non-canonical; by `seg`, pass S_DS for implicit
  * accesses), #AC. Sets A, and D for writes once no part faults. After it returns, span_read/span_write cannot fault. */
 void mmu_span(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, enum mmu_mode mode, unsigned seg, struct span *out);
+/* The checks of mmu_span() alone, with its faults: for instructions whose parts fault in an order of their own. Sets A,
+ * but no D: another part may still fault. */
+void mmu_probe(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, enum mmu_mode mode, unsigned seg);
+/* #AC when alignment is checked and `lin` is not aligned to `unit`, a power of two: for operands that are not aligned to
+ * their own size. */
+static inline void mmu_check_align(struct vcpu *v, uint64_t lin, uint32_t unit)
+{
+    bool canonical = lin + (UINT64_C(1) << 47) < UINT64_C(1) << 48; /* or that comes first, and the access says so */
+    if (unlikely(cpu_of(v)->mmu_mode == MMU_USER_ALIGN && (lin & (unit - 1)) && canonical))
+        vcpu_raise_err(v, VEC_AC, 0);
+}
 void span_read(struct vcpu *v, const struct span *sp, void *buf);
 void span_write(struct vcpu *v, const struct span *sp, const void *buf);
 
@@ -61,6 +72,8 @@ uint32_t mmu_fetch_page(struct vcpu *v, uint64_t lin);
 
 /* Code was dropped: no link between blocks made so far may be followed (cpu->code_epoch changes everywhere). */
 void mmu_code_dropped(struct vcpu *v);
+/* Have the code owner drop all code: memory may have changed behind its back. */
+void mmu_drop_code(struct vcpu *v);
 
 /* The walk without side effects, for the debugger. False: not mapped. Ignores permissions. */
 bool mmu_debug_translate(struct vcpu *v, gva_t va, gpa_t *out);
@@ -79,8 +92,12 @@ must_check struct err *mmu_create(struct vcpu *v, struct mmu **out);
 void mmu_destroy(struct mmu *m);
 void mmu_drop_all(struct mmu *m);
 
-/* Who owns decoded code registers here: called before bytes of a page with PAGE_TRACE_CODE change. */
-struct code_owner { void *self; void (*code_write)(void *self, uint32_t page, uint32_t off, uint32_t len); };
+/* Who owns decoded code registers here. code_write: bytes of a page with PAGE_TRACE_CODE are about to change. */
+struct code_owner {
+    void *self;
+    void (*code_write)(void *self, uint32_t page, uint32_t off, uint32_t len);
+    void (*drop_all)(void *self);
+};
 void mmu_set_code_owner(struct mmu *m, struct code_owner owner);
 
 struct mmu_stats { uint64_t fills, walks, slow_loads, slow_stores, traced_writes, drops, space_switches, device_accesses; };

@@ -187,6 +187,8 @@ void code_check_rip(struct vcpu *v, const struct seg *cs, uint64_t rip, unsigned
 void code_commit(struct vcpu *v, struct seg cs, unsigned cpl, uint64_t rip)
 {
     cs.sel = (uint16_t)((cs.sel & ~3u) | cpl);
+    if (cpu_of(v)->mode == MODE_LONG64 && !code_is_64(v, &cs)) /* the manual says undefined; Intel CPUs cut it */
+        v->s.r[R_RSP] = (uint32_t)v->s.r[R_RSP];
     v->s.seg[S_CS] = cs;
     v->s.cpl = (uint8_t)cpl;
     v->s.r[R_RIP] = code_is_64(v, &cs) ? rip : (uint32_t)rip;

@@ -43,13 +43,20 @@ struct stack stack_from_tss64(struct vcpu *v, unsigned off, unsigned cpl, unsign
     return (struct stack){.ss = ss, .rsp = rsp, .mask = UINT64_MAX, .flat = true, .user = cpl == 3, .error = ext};
 }
 
-static void translate_piece(struct vcpu *v, const struct stack *st, uint64_t start, uint32_t len, struct span *sp)
+static void translate_piece(struct vcpu *v, const struct stack *st, uint64_t start, uint32_t len, unsigned size,
+                            struct span *sp)
 {
-    enum mmu_mode mode = st->user ? MMU_USER : v->s.rflags & FL_AC ? MMU_SUP_AC : MMU_SUP;
+    enum mmu_mode mode = st->user ? cpu_of(v)->mmu_mode : v->s.rflags & FL_AC ? MMU_SUP_AC : MMU_SUP;
     if (st->flat ? !va_canonical(start) || !va_canonical(start + len - 1) : !seg_covers(&st->ss, start, len))
         vcpu_raise_err(v, VEC_SS, st->error);
     uint64_t lin = st->flat ? start : (uint32_t)(st->ss.base + start);
-    mmu_span(v, lin, len, ACC_WRITE, mode, S_SS, sp);
+    bool crosses = (lin & PAGE_MASK) + len > PAGE_SIZE;
+    uint32_t off = len;
+    do { /* faults come in the order of the pushes; within a page the first one decides */
+        off -= size;
+        mmu_probe(v, st->flat ? lin + off : (uint32_t)(lin + off), size, ACC_WRITE, mode, S_SS);
+    } while (off && crosses);
+    mmu_span(v, lin, len, ACC_WRITE, mode == MMU_USER_ALIGN ? MMU_USER : mode, S_SS, sp);
 }
 
 void frame_translate(struct vcpu *v, struct stack *st, struct frame *f)
@@ -60,9 +67,9 @@ void frame_translate(struct vcpu *v, struct stack *st, struct frame *f)
     if (below_top % f->size) /* a word would lie on both ends of the segment */
         vcpu_raise_err(v, VEC_SS, st->error);
     f->split = below_top / f->size;
-    translate_piece(v, st, (top - below_top) & st->mask, below_top, &f->span[0]);
+    translate_piece(v, st, (top - below_top) & st->mask, below_top, f->size, &f->span[0]);
     if (below_top < len)
-        translate_piece(v, st, start, len - below_top, &f->span[1]);
+        translate_piece(v, st, start, len - below_top, f->size, &f->span[1]);
     st->rsp = st->mask == 0xffff ? (st->rsp & ~st->mask) | start : start;
 }
 

@@ -142,6 +142,13 @@ static void load_selectors(struct vcpu *v, const struct new_task *t)
     v->s.cpl = v->s.rflags & FL_VM ? 3 : v->s.seg[S_CS].sel & 3;
 }
 
+/* At once with all that is derived from it: the next load may fault, in the task as it is then. */
+static void set_segment(struct vcpu *v, unsigned sreg, struct seg g)
+{
+    v->s.seg[sreg] = g;
+    cpu_mode_update(v);
+}
+
 static void load_ldt(struct vcpu *v, unsigned ext)
 {
     uint16_t sel = v->s.seg[S_LDTR].sel;
@@ -169,7 +176,7 @@ static void load_cs(struct vcpu *v, unsigned ext)
     if (!(attr & SEG_P))
         vcpu_raise_err(v, VEC_NP, sel_error(sel, ext));
     desc_touch(v, &d);
-    v->s.seg[S_CS] = desc_seg_accessed(d.raw, sel);
+    set_segment(v, S_CS, desc_seg_accessed(d.raw, sel));
 }
 
 static void load_segments(struct vcpu *v, unsigned ext)
@@ -179,18 +186,17 @@ static void load_segments(struct vcpu *v, unsigned ext)
     load_ldt(v, ext);
     if (v->s.rflags & FL_VM) {
         for (unsigned i = S_ES; i <= S_GS; i++)
-            v->s.seg[i] = seg_vm86(v->s.seg[i].sel);
+            set_segment(v, i, seg_vm86(v->s.seg[i].sel));
         return;
     }
     load_cs(v, ext);
     struct seg ss = seg_check_ss(v, v->s.seg[S_SS].sel, v->s.cpl, false, VEC_TS, ext, &d);
     desc_touch(v, &d);
-    v->s.seg[S_SS] = ss;
+    set_segment(v, S_SS, ss);
     for (unsigned i = 0; i < ARRAY_LEN(data_segs); i++) {
-        struct seg *g = &v->s.seg[data_segs[i]];
-        struct seg loaded = seg_check_data(v, g->sel, v->s.cpl, VEC_TS, &d);
+        struct seg g = seg_check_data(v, v->s.seg[data_segs[i]].sel, v->s.cpl, VEC_TS, &d);
         desc_touch(v, &d);
-        *g = loaded;
+        set_segment(v, data_segs[i], g);
     }
 }
 
@@ -252,7 +258,6 @@ void task_switch(struct vcpu *v, uint16_t sel, enum task_why why, unsigned ext, 
     const struct insn *cur = cpu_of(v)->cur;
     v->s.r[R_RIP] = rip - (cur ? cur->off : 0);
     load_segments(v, ext);
-    cpu_mode_update(v);
     if (has_error)
         push_error(v, t.l, error, ext);
     code_check_rip(v, &v->s.seg[S_CS], rip, 0);

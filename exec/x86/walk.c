@@ -27,7 +27,7 @@ static bool is_32(uint8_t kind)
 
 uint32_t walk_child(const struct vcpu *v, uint64_t entry, uint8_t kind)
 {
-    bool can_be_large = kind & (TABLE_L3 | TABLE_L2 | TABLE32_L2);
+    bool can_be_large = kind & (TABLE_L3 | TABLE_L2); /* a 4-byte PDE with PS is a pointer all the same while CR4.PSE is 0 */
     if (!(entry & PTE_P) || (kind & (TABLE_L1 | TABLE32_L1)) || (can_be_large && (entry & PTE_PS)))
         return MEM_NO_PAGE;
     uint64_t addr = entry & (is_32(kind) ? 0xfffff000u : PTE_ADDR);

@@ -36,7 +36,8 @@ uint32_t walk_check(const struct vcpu *v, const struct walk *w, enum mmu_access 
 /* Set A, and D when `dirty`, on the leaf. */
 void walk_commit(struct vcpu *v, struct walk *w, bool dirty);
 
-/* The child table of a present non-leaf entry, or MEM_NO_PAGE. `kind` is the table's that holds the entry. */
+/* The child table of a present entry, or MEM_NO_PAGE: the table that some paging state would walk on to. `kind` is the
+ * table's that holds the entry. */
 uint32_t walk_child(const struct vcpu *v, uint64_t entry, uint8_t kind);
 
 /* The MMU's: a walker write is under way (rule 4). */

@@ -143,7 +143,7 @@ static void gate_types(void)
 
 static void page_fault_codes(void)
 {
-    static uint64_t pt[512] __attribute__((aligned(4096)));
+    static volatile uint64_t pt[512] __attribute__((aligned(4096)));
     volatile char *page = (volatile char *)0xc0000000ul;
     uint64_t old = pd_low[3][0];
     pd_low[3][0] = (uintptr_t)pt | 3;

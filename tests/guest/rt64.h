@@ -15,7 +15,7 @@ struct tss64 { uint32_t rsvd0; uint64_t rsp[3]; uint64_t rsvd1; uint64_t ist[7];
 extern struct tss64 tss;
 struct gate64 { uint16_t off0, sel, attr, off1; uint32_t off2, rsvd; };
 extern struct gate64 idt[256];
-extern uint64_t pml4[512], pdpt_low[512], pd_low[4][512];
+extern volatile uint64_t pml4[512], pdpt_low[512], pd_low[4][512];
 extern uint8_t user_stack[4096], ist_stack[4096];
 #define USER_STACK_TOP ((unsigned long)user_stack + sizeof(user_stack) + USER_ALIAS)
 
@@ -62,7 +62,7 @@ static inline void invlpg(const void *p) { __asm__ volatile("invlpg (%0)" : : "r
 static inline void user_low(bool on)
 {
     pd_low[0][0] = (pd_low[0][0] & ~4ull) | (on ? 4 : 0);
-    invlpg((void *)pd_low);
+    invlpg((const void *)0x100000);
 }
 
 static inline void set_gate(unsigned vec, void (*fn)(void), uint16_t sel, uint16_t attr)

@@ -86,7 +86,7 @@ void native_undo_begun(const struct test_case *tc, struct insn_state *s, uint8_t
 {
     bool listed = false;
     for (size_t i = 0; i < ARRAY_LEN(begun); i++)
-        listed |= begun[i] == tc->zi.mnemonic;
+        listed |= begun[i] == tc->zi.mnemonic && tc->zi.meta.branch_type != ZYDIS_BRANCH_TYPE_NEAR;
     if (!listed || (s->vector != 12 && s->vector != 13 && s->vector != 14 && s->vector != 17))
         return;
     struct insn_state undone = tc->in;

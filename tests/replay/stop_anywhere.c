@@ -52,7 +52,8 @@ static enum engine_stop cutter_run(struct engine *e, uint64_t until)
             engine_kick(e->machine);
             c->kicks++;
         }
-        enum engine_stop stop = c->inner->ops->run(c->inner, MIN(until, v->ticks + cut_len()));
+        uint64_t cut = v->ticks + cut_len();
+        enum engine_stop stop = c->inner->ops->run(c->inner, MIN(until, cut));
         if (v->ticks >= until || (stop != STOP_TICKS && stop != STOP_KICK))
             return stop;
         c->cuts++;

@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,36 @@ def test_input():
     everything = b"".join(words).decode()
     check(typed.startswith(everything[:20]) and len(typed) > 20, f"typed {everything!r}, recorded {typed!r}")
     check_replay(path("a.hwr"), recorded)
+
+
+def test_endless_input():
+    """A source that never runs dry neither holds the guest at one tick nor fills the log."""
+    arguments = [hwtest.PROGRAM, "record", "-o", path("a.hwr"), *small_guest("rounds=200")]
+    with open("/dev/zero", "rb") as zeros:
+        done = subprocess.run(arguments, stdin=zeros, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              timeout=120, check=False)
+    check(done.returncode == 3, f"status {done.returncode}: {done.stderr}")
+    run("replay", path("a.hwr")).expect(3)
+    facts = info(path("a.hwr"))
+    check(facts["log_bytes"] < 65536, f"{facts['log_bytes']} bytes of log for {facts['ticks']} ticks")
+
+
+def test_stopped_process():
+    """Time in which the recorder was stopped is no measure of the guest's speed: its clock does not race ahead after."""
+    running = Running(["record", "-o", path("a.hwr"), *small_guest("rounds=100000")], name="record")
+    for pause in (1, 4, 1):
+        time.sleep(1)
+        running.kill(signal.SIGSTOP)
+        time.sleep(pause)
+        running.kill(signal.SIGCONT)
+    time.sleep(1)
+    running.type(b"q")
+    running.finish().expect(3)
+    rates = [e["rate_q32"] for e in events(path("a.hwr")) if e["event"] == "time_anchor"]
+    # From one anchor to the next the estimate grows by a quarter, and a guest that was slowed to half speed may go on.
+    leaps = [(a, b) for a, b in zip(rates, rates[1:]) if b > 2.6 * a]
+    check(len(rates) > 10 and not leaps, f"{len(rates)} anchors, leaps of the rate: {leaps}")
+    run("replay", path("a.hwr")).expect(3)
 
 
 def test_busy_host():

@@ -1,3 +1,5 @@
 hw_unit_test(vcpu hw_core)
 hw_unit_test(cpuid hw_core)
 hw_unit_test(msr hw_exec)
+hw_unit_test(mmu hw_exec)
+hw_unit_test(deliver hw_exec)

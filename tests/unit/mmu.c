@@ -1,0 +1,299 @@
+/* tests/unit/mmu.c: the soft TLB is never visible (exec/x86/mmu.h).
+ *
+ * Two machines do the same random accesses, changes of paging state and writes to page tables. One of them forgets its TLB
+ * before every step, so that each access of it is a walk: whatever differs then (a value, a fault, an accessed or dirty bit,
+ * a dirty page) was visible. The tables lie in a few pages that are used at all levels, point to each other and to
+ * themselves, so that aliases, large pages and tables of several kinds in one page are the rule. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "core/machine.h"
+#include "exec/engine.h"
+#include "exec/x86/mmu.h"
+
+enum { STEPS_PER_SEED = 600, RAM_LEN = 1 << 20, TABLES = 6 /* pages 1..6 */, PAGES = 16 /* what leaves point to: pages 0..15 */ };
+enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40, PTE_PS = 0x80 };
+
+static uint64_t rng_state;
+
+static uint64_t rnd(uint64_t n) /* splitmix64 */
+{
+    uint64_t z = rng_state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (z ^ z >> 31) % n;
+}
+
+/* ---- a machine without an engine ---- */
+
+static void ignore_output(void *nd, enum nondet_stream stream, uint8_t channel, const uint8_t *data, size_t len)
+{
+    (void)nd, (void)stream, (void)channel, (void)data, (void)len;
+}
+static struct err *start(void *nd, struct nondet_start *out)
+{
+    (void)nd;
+    memset(out, 0, sizeof(*out));
+    return NULL;
+}
+static const struct nondet_ops ops = {.start = start, .output = ignore_output};
+
+static struct machine *make(void)
+{
+    struct machine *m;
+    struct machine_config cfg = {.ram_len = RAM_LEN, .rate_q32 = UINT64_C(1) << 32};
+    assert_null(machine_create(&cfg, 0, (struct nondet){.ops = &ops}, &m));
+    vcpu_reset(&m->vcpu);
+    assert_null(exec_attach(m));
+    return m;
+}
+
+static void drop(struct machine *m)
+{
+    exec_detach(m);
+    machine_destroy(m);
+}
+
+/* ---- paging states ---- */
+
+enum paging { TWO_LEVEL, PAE, FOUR_LEVEL, PAGINGS };
+
+struct state {
+    enum paging paging;
+    bool pse, wp, nxe, smep, smap, compat;
+    unsigned cpl, root;
+    bool ac;
+};
+
+static void apply(struct machine *m, const struct state *st)
+{
+    struct vcpu_state *s = &m->vcpu.s;
+    bool lm = st->paging == FOUR_LEVEL;
+    s->cr0 = CR0_PG | CR0_PE | CR0_ET | (st->wp ? CR0_WP : 0);
+    s->cr3 = (uint64_t)st->root << PAGE_SHIFT;
+    s->cr4 = (st->paging == TWO_LEVEL ? 0u : CR4_PAE) | (st->pse ? CR4_PSE : 0u) | (st->smep ? CR4_SMEP : 0u) |
+             (st->smap ? CR4_SMAP : 0u);
+    s->efer = (lm ? EFER_LME | EFER_LMA : 0) | (st->nxe ? EFER_NXE : 0);
+    for (unsigned i = 0; i < 4; i++)
+        s->pdpte[i] = st->paging == PAE ? (uint64_t)(1 + (st->root + i) % TABLES) << PAGE_SHIFT | PTE_P : 0;
+    s->cpl = (uint8_t)st->cpl;
+    s->rflags = 2 | (st->ac ? FL_AC : 0);
+    s->seg[S_CS].attr = SEG_P | SEG_S | SEG_CODE | SEG_READ | (lm && !st->compat ? SEG_L : SEG_DB);
+    mmu_paging_changed(&m->vcpu);
+    cpu_mode_update(&m->vcpu);
+}
+
+/* Each seed has tables of one width, and mostly the paging that reads them so. */
+static enum paging home;
+
+static struct state random_state(void)
+{
+    return (struct state){.paging = rnd(8) ? home : (enum paging)rnd(PAGINGS), .pse = rnd(2), .wp = rnd(2), .nxe = rnd(2), .smep = !rnd(4),
+                          .smap = !rnd(4), .compat = rnd(4) == 0, .cpl = rnd(2) ? 3 : 0, .root = 1 + (unsigned)rnd(TABLES),
+                          .ac = rnd(2)};
+}
+
+/* A paging-structure entry of either width: mostly present, often a large page, pointing into the first pages. */
+static uint64_t random_entry(void)
+{
+    uint64_t page = rnd(3) ? 1 + rnd(TABLES) : rnd(PAGES);
+    uint64_t e = page << PAGE_SHIFT | PTE_W | PTE_U | (rnd(16) ? PTE_P : 0);
+    if (!rnd(12))
+        e ^= UINT64_C(1) << rnd(12);
+    if (!rnd(8))
+        e |= PTE_PS;
+    if (!rnd(8))
+        e |= PTE_A | PTE_D;
+    if ((e & PTE_PS) && rnd(2))
+        e &= ~UINT64_C(0x3ff000); /* a base that large pages can have: mostly 0 */
+    if (!rnd(64))
+        e |= UINT64_C(1) << rnd(64);
+    return e;
+}
+
+/* Few different indices at each level, so that steps meet each other's entries. */
+static uint64_t random_lin(const struct state *st)
+{
+    uint64_t lin = rnd(4) << 12 | rnd(2) << 21 | rnd(2) << 22 | rnd(2) << 30;
+    if (st->paging == FOUR_LEVEL && !st->compat)
+        lin |= rnd(2) << 39 | (rnd(2) ? UINT64_C(0xffff800000000000) : 0);
+    return lin | (rnd(4) ? rnd(64) * 8 : PAGE_SIZE - 1 - rnd(8));
+}
+
+/* ---- one step, done to both ---- */
+
+enum step_kind { STEP_LOAD, STEP_STORE, STEP_FETCH, STEP_IMPLICIT, STEP_ENTRY, STEP_DMA, STEP_STATE, STEP_DRAIN, STEPS };
+
+struct step {
+    enum step_kind kind;
+    uint64_t lin, value;
+    unsigned size;
+    enum mmu_mode mode;
+    uint64_t gpa;
+    struct state state;
+};
+
+struct outcome {
+    bool fault;
+    uint8_t vector;
+    uint32_t error;
+    uint64_t cr2, value;
+};
+
+static struct step random_step(const struct state *st)
+{
+    static const uint8_t weights[STEPS] = {6, 6, 3, 1, 6, 1, 1, 1};
+    struct step p = {.lin = random_lin(st), .value = random_entry(), .size = 1u << rnd(4), .mode = MMU_SUP};
+    uint64_t n = rnd(25);
+    for (unsigned w = 0; p.kind < STEPS - 1; p.kind++)
+        if (n < (w += weights[p.kind]))
+            break;
+    /* Entries at the indices that random_lin() leads to, low and high halves. */
+    uint64_t index = rnd(4) ? rnd(4) : 256 + rnd(2);
+    p.gpa = (1 + rnd(TABLES)) << PAGE_SHIFT | index * (home == TWO_LEVEL ? 4 : 8);
+    if (p.kind == STEP_ENTRY)
+        p.size = home == TWO_LEVEL || !rnd(4) ? 4 : 8;
+    p.state = p.kind == STEP_STATE ? random_state() : *st;
+    return p;
+}
+
+static void store(struct vcpu *v, const struct step *p)
+{
+    struct span sp;
+    mmu_span(v, p->lin, p->size, ACC_WRITE, cpu_of(v)->mmu_mode, S_DS, &sp);
+    span_write(v, &sp, &p->value);
+}
+
+static void perform(struct machine *m, const struct step *p, struct outcome *out)
+{
+    struct vcpu *v = &m->vcpu;
+    switch (p->kind) {
+    case STEP_LOAD:
+        out->value = mmu_ld(v, p->lin, p->size, cpu_of(v)->mmu_mode);
+        break;
+    case STEP_STORE:
+        if (p->value & 8) /* through the TLB's own store path, or always by a walk */
+            mmu_slow_store(v, p->lin, p->size, p->value, S_DS);
+        else
+            store(v, p);
+        break;
+    case STEP_FETCH:
+        out->value = mmu_fetch_page(v, p->lin);
+        break;
+    case STEP_IMPLICIT:
+        out->value = mmu_ld(v, p->lin, 8, MMU_SUP);
+        break;
+    case STEP_ENTRY:
+    case STEP_DMA:
+        mem_write(&m->mem, gpa(p->gpa), &p->value, p->kind == STEP_ENTRY ? p->size : 3);
+        break;
+    case STEP_STATE:
+        apply(m, &p->state);
+        break;
+    default:
+        break;
+    }
+}
+
+static struct outcome run_step(struct machine *m, const struct step *p)
+{
+    struct cpu *c = cpu_of(&m->vcpu);
+    struct outcome out = {0};
+    if (setjmp(c->unwind))
+        return (struct outcome){true, c->fault.vector, c->fault.error, c->fault.is_pf ? c->fault.cr2 : 0, 0};
+    perform(m, p, &out);
+    return out;
+}
+
+static void count_page(void *arg, uint32_t page)
+{
+    *(uint64_t *)arg = (*(uint64_t *)arg ^ page) * UINT64_C(0x100000001b3);
+}
+
+static uint64_t drained(struct machine *m)
+{
+    uint64_t pages = 0;
+    mem_dirty_drain(&m->mem, count_page, &pages);
+    return pages;
+}
+
+static void fill_tables(struct machine *m, uint64_t seed)
+{
+    rng_state = seed;
+    home = (enum paging)(seed % PAGINGS);
+    size_t size = home == TWO_LEVEL ? 4 : 8;
+    for (size_t at = PAGE_SIZE; at < (1 + TABLES) * PAGE_SIZE; at += size) {
+        uint64_t e = random_entry();
+        mem_write(&m->mem, gpa(at), &e, size);
+    }
+}
+
+static void run_seed(uint64_t seed, unsigned steps)
+{
+    struct machine *cached = make(), *walked = make();
+    fill_tables(cached, seed);
+    fill_tables(walked, seed);
+    struct state st = random_state();
+    apply(cached, &st);
+    apply(walked, &st);
+    for (unsigned i = 0; i < steps; i++) {
+        struct step p = random_step(&st);
+        st = p.state;
+        mmu_drop_all(walked->vcpu.mmu);
+        struct outcome a = run_step(cached, &p), b = run_step(walked, &p);
+        bool same = a.fault == b.fault && a.vector == b.vector && a.error == b.error && a.cr2 == b.cr2 && a.value == b.value;
+        size_t compared = i % 64 && i + 1 < steps ? (1 + TABLES) * PAGE_SIZE : RAM_LEN;
+        same = same && !memcmp(cached->mem.host, walked->mem.host, compared);
+        if (p.kind == STEP_DRAIN)
+            same = same && drained(cached) == drained(walked);
+        if (!same)
+            fail_msg("seed %" PRIu64 ", step %u (kind %d, linear 0x%" PRIx64 ", paging %d, pse %d): cached fault %d %" PRIx64
+                     ", walked fault %d %" PRIx64, seed, i, p.kind, p.lin, st.paging, st.pse, a.fault, a.value, b.fault, b.value);
+    }
+    drop(cached);
+    drop(walked);
+}
+
+static void the_tlb_is_invisible(void **state)
+{
+    (void)state;
+    const char *one = getenv("HW_SEED");
+    for (uint64_t seed = 0; seed < 150 && !one; seed++)
+        run_seed(seed, STEPS_PER_SEED);
+    if (one)
+        run_seed(strtoull(one, NULL, 0), STEPS_PER_SEED);
+}
+
+/* ---- implicit accesses of IA-32e mode are 64 bits wide whatever the code segment ---- */
+
+static void implicit_accesses_are_64_bits_wide(void **state)
+{
+    (void)state;
+    struct machine *m = make();
+    struct vcpu *v = &m->vcpu;
+    const uint64_t lin = UINT64_C(0xffff800000001ffc), x = UINT64_C(0x1122334455667788);
+    /* Linear 0xffff800000001000 and the page behind it are pages 8 and 10; the low half maps nothing. */
+    static const struct { uint64_t gpa, entry; } entries[] = {
+        {0x1000 + 8 * 256, 0x2003}, {0x2000, 0x3003}, {0x3000, 0x4003}, {0x4008, 0x8003}, {0x4010, 0xa003}};
+    for (size_t i = 0; i < ARRAY_LEN(entries); i++)
+        mem_write(&m->mem, gpa(entries[i].gpa), &entries[i].entry, 8);
+    mem_write(&m->mem, gpa(0x8ffc), &x, 4);
+    mem_write(&m->mem, gpa(0xa000), (const uint8_t *)&x + 4, 4);
+    apply(m, &(struct state){.paging = FOUR_LEVEL, .compat = true, .cpl = 3, .root = 1});
+    assert_int_equal(setjmp(cpu_of(v)->unwind), 0);
+    assert_true(mmu_ld(v, lin, 8, MMU_SUP) == x);
+    drop(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_tlb_is_invisible),
+        cmocka_unit_test(implicit_accesses_are_64_bits_wide),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
