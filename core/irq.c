@@ -46,3 +46,8 @@ int irq_ack(struct machine *m)
     irq_update(m);
     return vector;
 }
+
+bool irq_nmi_possible(const struct machine *m)
+{
+    return ioapic_can_nmi(m) || lapic_can_nmi(m);
+}

@@ -19,6 +19,9 @@ int irq_ack(struct machine *m);
 /* Recompute vcpu->intr after any controller change; sets VCPU_BRK_EVENT when it rises. Controllers call it. */
 void irq_update(struct machine *m);
 
+/* Whether a device could still reach a vCPU that has interrupts off: an NMI or INIT is routed from some pin. */
+bool irq_nmi_possible(const struct machine *m);
+
 /* CR8 and the x2APIC/TSC-deadline/APIC_BASE MSRs are the local APIC's. rdmsr/wrmsr return false for #GP(0). */
 uint64_t lapic_cr8(struct machine *m);
 void lapic_set_cr8(struct machine *m, uint64_t tpr_class); /* 0..15 */

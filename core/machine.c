@@ -88,6 +88,11 @@ void machine_console_input(struct machine *m, unsigned channel, const uint8_t *d
     uart_input(m, channel, data, len);
 }
 
+size_t machine_console_room(const struct machine *m, unsigned channel)
+{
+    return uart_input_room(m, channel);
+}
+
 uint64_t machine_devices_digest(const struct machine *m)
 {
     uint64_t digest = 0;

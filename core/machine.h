@@ -66,6 +66,8 @@ void machine_request(struct machine *m, enum machine_request req, uint32_t value
 
 /* From the session, between two ticks: typed bytes arrive at UART `channel`. */
 void machine_console_input(struct machine *m, unsigned channel, const uint8_t *data, size_t len);
+/* How many more bytes the port takes now; what exceeds it is lost. */
+size_t machine_console_room(const struct machine *m, unsigned channel);
 
 /* Hash of all device state (field tables, in DEV order). */
 uint64_t machine_devices_digest(const struct machine *m);

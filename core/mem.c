@@ -1,19 +1,14 @@
 /* core/mem.c: guest RAM and ROM in one sparse mapping, and the tracing of writes. */
-#include <errno.h>
-#include <sys/mman.h>
-
 #include "core/base/check.h"
+#include "core/base/map.h"
 #include "core/mem.h"
 
 enum { ROM_MAX = 16 << 20 };
 
 static struct err *map_sparse(size_t len, void **out)
 {
-    void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        return err_errno(ERR_HOST, errno, "cannot reserve %zu MiB of address space for guest memory", len >> 20);
-    *out = p;
-    return NULL;
+    *out = map_zero(len);
+    return *out ? NULL : err_new(ERR_HOST, "cannot reserve %zu MiB of address space for guest memory", len >> 20);
 }
 
 struct err *mem_init(struct mem *m, uint64_t ram_len, uint64_t rom_len)
@@ -41,12 +36,9 @@ struct err *mem_init(struct mem *m, uint64_t ram_len, uint64_t rom_len)
 
 void mem_deinit(struct mem *m)
 {
-    if (m->host)
-        munmap(m->host, (size_t)m->page_count << PAGE_SHIFT);
-    if (m->trace)
-        munmap(m->trace, m->page_count);
-    if (m->dirty)
-        munmap(m->dirty, (size_t)m->dirty_cap * sizeof(*m->dirty));
+    map_free(m->host, (size_t)m->page_count << PAGE_SHIFT);
+    map_free(m->trace, m->page_count);
+    map_free(m->dirty, (size_t)m->dirty_cap * sizeof(*m->dirty));
     *m = (struct mem){0};
 }
 

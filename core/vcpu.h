@@ -130,7 +130,6 @@ struct vcpu {
 enum {
     VCPU_BRK_EVENT = 1,   /* intr, NMI, a deadline moved, a machine request: look at the outside */
     VCPU_BRK_CODE = 2,    /* translations or code changed under the running block */
-    VCPU_BRK_KICK = 4,    /* another thread or a signal handler asked for a stop */
 };
 
 void vcpu_reset(struct vcpu *v); /* SDM 9.1.1 power-up state, CPU model MSRs included */

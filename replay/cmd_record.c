@@ -82,6 +82,8 @@ struct err *cmd_record(int argc, char **argv, int *status)
         return e;
     e = record_file(&o, &g, status);
     guest_close(&g);
+    if (e && err_code(e) == ERR_INPUT)
+        e = err_wrap(e, "%s", o.file ? o.file : o.firmware);
     if (e || !o.verify)
         return e;
     struct options again = {.file = o.output, .engine = o.engine, .quiet = true, .to = UINT64_MAX, .flip_ticks = UINT64_MAX,

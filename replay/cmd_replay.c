@@ -62,16 +62,13 @@ static void to_console(void *arg, const uint8_t *data, size_t len)
     console_write(arg, data, len);
 }
 
-/* What the recording says about itself when it is not whole. */
+/* A recording that was cut short is replayed as far as it goes. (Damage is told by the reader, where it is met.) */
 static void tell_state(const struct log_reader *lr, const char *path)
 {
     struct log_summary s = log_reader_summary(lr);
     if (s.state == LOG_TRUNCATED)
         fprintf(stderr, "hyperwind: %s was not closed (its recorder was killed or ran out of space): it is whole up to tick %" PRIu64 "\n",
                 path, s.last.ticks);
-    else if (s.state == LOG_DAMAGED)
-        fprintf(stderr, "hyperwind: %s is damaged at byte %" PRIu64 " (frame %" PRIu64 "): it can be replayed up to tick %" PRIu64 "\n",
-                path, s.damage_offset, s.damage_frame, s.last.ticks);
 }
 
 static struct err *verdict(struct replayer *r, const struct options *o, const struct vm *vm, enum session_end end, int *status)
@@ -95,7 +92,7 @@ static struct err *verdict(struct replayer *r, const struct options *o, const st
     return NULL;
 }
 
-static struct err *run(struct replayer *r, const struct options *o, const struct vm *vm, int *status)
+static struct err *run(struct replayer *r, const struct options *o, const struct vm *vm, struct console *con, int *status)
 {
     enum session_end end;
     struct progress p;
@@ -112,6 +109,7 @@ static struct err *run(struct replayer *r, const struct options *o, const struct
     if (!e)
         e = session_run(&s, &end);
     progress_end(&p);
+    console_drain(con);
     if (!e)
         e = verdict(r, o, vm, end, status);
     return e;
@@ -128,11 +126,9 @@ static struct err *replay(struct log_reader *lr, const struct vm_spec *spec, con
     replayer_alter_event(r, o->alter_seq);
     e = vm_create(spec, replayer_door(r), &vm);
     if (!e) {
-        e = run(r, o, &vm, status);
-        if (e && err_code(e) == ERR_DIVERGED) {
-            console_flush(con);
+        e = run(r, o, &vm, con, status);
+        if (e && err_code(e) == ERR_DIVERGED)
             replayer_explain(r, stderr);
-        }
         replayer_destroy(r);
         vm_destroy(&vm);
         return e;

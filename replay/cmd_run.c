@@ -33,5 +33,5 @@ struct err *cmd_run(int argc, char **argv, int *status)
         vm_destroy(&vm);
     }
     guest_close(&g);
-    return e;
+    return e && err_code(e) == ERR_INPUT ? err_wrap(e, "%s", o.file ? o.file : o.firmware) : e;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -21,23 +22,54 @@ struct console {
     char *socket_path;
     bool raw, escaped; /* terminal is raw; the last byte was the escape key */
     bool in_eof;
-    struct termios saved;
     uint8_t *buf; /* pending output */
     size_t len, cap;
 };
+
+/* ---- the terminal, of which a process has one ---- */
+
+static struct termios saved;
+static volatile int raw_fd = -1;
+
+void console_restore(void)
+{
+    if (raw_fd >= 0)
+        tcsetattr(raw_fd, TCSANOW, &saved);
+    raw_fd = -1;
+}
+
+static void restore_and_die(int sig)
+{
+    console_restore();
+    raise(sig); /* its disposition is the default one again */
+}
+
+/* Whatever ends the process must not leave the user with a raw terminal. */
+static void restore_when_killed(void)
+{
+    static const int fatal[] = {SIGABRT, SIGQUIT, SIGSEGV, SIGBUS};
+    for (size_t i = 0; i < ARRAY_LEN(fatal); i++) {
+        struct sigaction old, sa = {.sa_handler = restore_and_die, .sa_flags = (int)SA_RESETHAND};
+        if (!sigaction(fatal[i], NULL, &old) && old.sa_handler == SIG_DFL)
+            sigaction(fatal[i], &sa, NULL);
+    }
+}
 
 /* ---- opening ---- */
 
 static void set_raw(struct console *c)
 {
-    if (!isatty(c->in) || tcgetattr(c->in, &c->saved))
+    if (!isatty(c->in) || tcgetattr(c->in, &saved))
         return;
-    struct termios t = c->saved;
+    struct termios t = saved;
     cfmakeraw(&t);
     t.c_oflag |= OPOST; /* the guest's own newlines come with carriage returns, our messages do not */
+    restore_when_killed();
     c->raw = !tcsetattr(c->in, TCSANOW, &t);
-    if (c->raw)
-        dprintf(STDERR_FILENO, "hyperwind: Ctrl-] q leaves the guest\n");
+    if (!c->raw)
+        return;
+    raw_fd = c->in;
+    dprintf(STDERR_FILENO, "hyperwind: Ctrl-] q leaves the guest\n");
 }
 
 /* Only a socket nobody serves any more may be replaced; any other file is somebody's data. */
@@ -176,6 +208,11 @@ void console_flush(struct console *c)
     drain(c, false);
 }
 
+void console_drain(struct console *c)
+{
+    drain(c, true);
+}
+
 /* ---- input ---- */
 
 static bool has_input(const struct console *c)
@@ -233,7 +270,7 @@ void console_close(struct console *c)
         return;
     drain(c, true);
     if (c->raw)
-        tcsetattr(c->in, TCSANOW, &c->saved);
+        console_restore();
     if (c->listener >= 0) {
         if (c->in >= 0)
             close(c->in);

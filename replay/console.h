@@ -15,6 +15,8 @@ must_check struct err *console_open(const char *spec, struct console **out);
 must_check struct err *console_open_output(struct console **out);
 /* Flush (waiting for the reader), restore the terminal, remove the socket. NULL is fine. */
 void console_close(struct console *c);
+/* Restore the terminal only; for signal handlers that are about to end the process. Async-signal-safe. */
+void console_restore(void);
 
 void console_write(struct console *c, const uint8_t *data, size_t len);
 
@@ -29,5 +31,7 @@ bool console_input_ready(const struct console *c);
 
 /* Write out what is buffered, without waiting. */
 void console_flush(struct console *c);
+/* The same, waiting for the reader: before anything is said on standard error about what was printed. */
+void console_drain(struct console *c);
 
 #endif

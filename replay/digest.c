@@ -2,9 +2,9 @@
 #include "replay/digest.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "core/base/hash.h"
+#include "core/base/map.h"
 
 struct digester {
     struct machine *m;
@@ -13,7 +13,6 @@ struct digester {
     uint64_t *page;  /* by RAM page: its current digest */
     uint32_t *recent; /* pages that the last update looked at */
     size_t recent_count, recent_cap;
-    bool short_of_memory; /* `recent` could not grow: no suspects, digests unaffected */
 };
 
 struct err *digester_create(struct machine *m, struct digester **out)
@@ -23,8 +22,8 @@ struct err *digester_create(struct machine *m, struct digester **out)
         return err_new(ERR_HOST, "out of memory for digests");
     d->m = m;
     size_t len = (size_t)m->mem.ram_pages * sizeof(*d->page);
-    d->page = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (d->page == MAP_FAILED) {
+    d->page = map_zero(len);
+    if (!d->page) {
         free(d);
         return err_new(ERR_HOST, "out of memory for digests");
     }
@@ -36,7 +35,7 @@ void digester_destroy(struct digester *d)
 {
     if (!d)
         return;
-    munmap(d->page, (size_t)d->m->mem.ram_pages * sizeof(*d->page));
+    map_free(d->page, (size_t)d->m->mem.ram_pages * sizeof(*d->page));
     free(d->recent);
     free(d);
 }
@@ -51,9 +50,8 @@ static void remember(struct digester *d, uint32_t page)
     if (d->recent_count == d->recent_cap) {
         size_t cap = d->recent_cap ? 2 * d->recent_cap : 1024;
         uint32_t *grown = realloc(d->recent, cap * sizeof(*grown));
-        d->short_of_memory = !grown;
         if (!grown)
-            return;
+            return; /* a report may then miss a suspect; the digests do not depend on it */
         d->recent = grown;
         d->recent_cap = cap;
     }

@@ -6,13 +6,18 @@
 
 #include "replay/file.h"
 
-/* SIGINT and SIGTERM end the run in good order, once; the second one kills as usual. */
+/* SIGINT, SIGTERM and SIGHUP end the run in good order, once; the second one kills as usual. */
 static volatile bool stop_wanted;
 static struct machine *volatile running;
 
 static void on_signal(int sig)
 {
-    (void)sig;
+    if (stop_wanted) {
+        console_restore();
+        signal(sig, SIG_DFL);
+        raise(sig);
+        return;
+    }
     stop_wanted = true;
     if (running)
         engine_kick(running);
@@ -20,9 +25,11 @@ static void on_signal(int sig)
 
 static void catch_signals(void)
 {
-    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction old, sa = {.sa_handler = on_signal};
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+    if (!sigaction(SIGHUP, NULL, &old) && old.sa_handler == SIG_DFL) /* under nohup it stays ignored */
+        sigaction(SIGHUP, &sa, NULL);
     signal(SIGPIPE, SIG_IGN); /* both are errors of the write that met them */
     signal(SIGXFSZ, SIG_IGN);
 }

@@ -128,7 +128,8 @@ static struct err *live_poll(void *self, uint64_t ticks, struct nondet_event *ou
         out->kind = ND_STOP;
         return NULL;
     }
-    out->len = l->input_done ? 0 : (uint16_t)console_read(l->console, out->data, sizeof(out->data), &l->leave);
+    size_t room = l->input_done ? 0 : MIN(machine_console_room(l->m, 0), sizeof(out->data));
+    out->len = room ? (uint16_t)console_read(l->console, out->data, room, &l->leave) : 0;
     if (out->len) {
         l->input_done = true;
         out->kind = ND_CONSOLE;
@@ -154,7 +155,7 @@ static uint64_t live_horizon(void *self)
 static bool wake_wanted(const struct live *l, uint64_t ticks, uint64_t host)
 {
     bool fed = ticks == l->fed_ticks && host - l->fed_host_ns < LIVE_FEED_NS;
-    return stop_wanted(l) || (!fed && console_input_ready(l->console));
+    return stop_wanted(l) || (!fed && machine_console_room(l->m, 0) && console_input_ready(l->console));
 }
 
 static struct err *live_idle(void *self, uint64_t ticks, uint64_t now_ns, uint64_t deadline_ns, bool *reached_out)

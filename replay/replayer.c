@@ -247,7 +247,7 @@ void replayer_explain(const struct replayer *r, FILE *out)
         struct suspects s = {r, out, 0};
         size_t n = digest_suspects(r->digester, &r->bad.memory, r->bad.memory_mask, print_suspect, &s);
         if (!n)
-            fprintf(out, "  no page written by the replay explains it: the recorded guest wrote one that this one did not\n");
+            fprintf(out, "  no page that the replay is known to have written explains it\n");
     }
     fprintf(out, "  replayed: rip 0x%" PRIx64 ", rax 0x%" PRIx64 ", rsp 0x%" PRIx64 ", rflags 0x%" PRIx64 "\n",
             r->m->vcpu.s.r[R_RIP], r->m->vcpu.s.r[R_RAX], r->m->vcpu.s.r[R_RSP], vcpu_rflags(&r->m->vcpu.s));

@@ -1,6 +1,8 @@
 /* replay/session.c: the loop. See session.h. */
 #include "replay/session.h"
 
+#include "core/irq.h"
+
 static void apply(struct machine *m, const struct nondet_event *ev)
 {
     switch (ev->kind) {
@@ -41,11 +43,10 @@ static void run_timers(struct machine *m)
     m->clock.deadline_moved = false;
 }
 
-/* Halted with interrupts off. An NMI could still wake it, but no device of this machine raises one by itself; one that is
- * pending is blocked until an IRET that never comes. */
+/* Halted with interrupts off, and no NMI can come: one that is pending is blocked until an IRET that never comes. */
 static bool halted_for_ever(const struct machine *m)
 {
-    return !(m->vcpu.s.rflags & FL_IF);
+    return !(m->vcpu.s.rflags & FL_IF) && (m->vcpu.s.nmi_blocked || !irq_nmi_possible(m));
 }
 
 /* The vCPU is halted and nothing is deliverable: wait for the next deadline, or for an event. */
@@ -77,6 +78,7 @@ struct err *session_run(struct session *s, enum session_end *out)
 {
     struct machine *m = s->machine;
     struct vcpu *v = &m->vcpu;
+    bool kicked = false; /* somebody outside wants to be polled before the horizon */
     for (;;) {
         m->clock.now_ticks = v->ticks;
         if (s->progress)
@@ -94,7 +96,7 @@ struct err *session_run(struct session *s, enum session_end *out)
             return NULL;
         }
         bool stopped = false;
-        if (v->ticks >= m->nondet.ops->horizon_ticks(m->nondet.self)) {
+        if (kicked || v->ticks >= m->nondet.ops->horizon_ticks(m->nondet.self)) {
             struct err *e = poll_door(s, &stopped);
             if (e)
                 return e;
@@ -104,6 +106,7 @@ struct err *session_run(struct session *s, enum session_end *out)
             uint64_t until = next_stop(s, m->nondet.ops->horizon_ticks(m->nondet.self));
             enum engine_stop stop = s->engine->ops->run(s->engine, until);
             m->clock.now_ticks = v->ticks;
+            kicked = stop == STOP_KICK;
             if (stop == STOP_HALT && halted_for_ever(m)) {
                 *out = END_HALTED;
                 return NULL;

@@ -33,6 +33,7 @@ void ioapic_eoi(struct machine *m, uint8_t vector);
 void ioapic_resend(struct machine *m);                        /* level requests nobody accepted before */
 bool ioapic_extint(const struct machine *m);                  /* an asserted pin asks for the 8259's vector */
 bool ioapic_pin_open(const struct machine *m, unsigned pin);  /* not masked */
+bool ioapic_can_nmi(const struct machine *m);                 /* an open pin delivers NMI, or INIT */
 bool ioapic_pin_is_level(const struct machine *m, unsigned pin);
 
 /* Local APIC. */
@@ -48,6 +49,7 @@ struct apic_message {
 bool lapic_deliver(struct machine *m, struct apic_message msg); /* false: nobody accepted it */
 void lapic_set_lint0(struct machine *m, bool level);
 bool lapic_passes_pic(const struct machine *m);               /* LINT0 reaches the CPU as an external interrupt */
+bool lapic_can_nmi(const struct machine *m);                  /* LINT0 is open and delivers NMI */
 int lapic_pending(const struct machine *m);                   /* vector above the processor priority, or -1 */
 int lapic_ack(struct machine *m);                             /* the same, now in service */
 
@@ -57,5 +59,6 @@ void pit_sync(struct machine *m);
 void pit_rearm(struct machine *m);
 
 void uart_input(struct machine *m, unsigned channel, const uint8_t *data, size_t len);
+size_t uart_input_room(const struct machine *m, unsigned channel);
 
 #endif

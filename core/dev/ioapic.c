@@ -111,6 +111,17 @@ bool ioapic_extint(const struct machine *m)
     return false;
 }
 
+bool ioapic_can_nmi(const struct machine *m)
+{
+    const struct ioapic *io = ioapic_of(m);
+    for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+        uint64_t e = io->s.redirection[pin];
+        if (!(e & RE_MASKED) && (entry_mode(e) == APIC_NMI || entry_mode(e) == APIC_INIT))
+            return true;
+    }
+    return false;
+}
+
 bool ioapic_pin_open(const struct machine *m, unsigned pin)
 {
     return !(ioapic_of(m)->s.redirection[pin] & RE_MASKED);

@@ -139,6 +139,12 @@ bool lapic_passes_pic(const struct machine *m)
     return !sw_enabled(l) || (!(lvt & LVT_MASKED) && lvt_mode(lvt) == APIC_EXTINT);
 }
 
+bool lapic_can_nmi(const struct machine *m)
+{
+    uint32_t lvt = lapic_of(m)->s.reg[REG_LVT_LINT0];
+    return !(lvt & LVT_MASKED) && lvt_mode(lvt) == APIC_NMI;
+}
+
 static void lint0_service(struct lapic *l, bool rising)
 {
     uint32_t *lvt = &l->s.reg[REG_LVT_LINT0];

@@ -180,6 +180,12 @@ void uart_input(struct machine *m, unsigned channel, const uint8_t *data, size_t
     uart_update(u);
 }
 
+size_t uart_input_room(const struct machine *m, unsigned channel)
+{
+    const struct uart *u = m->dev[DEV_UART];
+    return channel < UART_COUNT ? INPUT_LEN - u->s.ch[channel].input_count : 0;
+}
+
 /* ---- registers ---- */
 
 static void transmit(struct uart *u, unsigned channel, uint8_t byte)

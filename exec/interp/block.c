@@ -2,8 +2,8 @@
 #include "exec/interp/block.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
+#include "core/base/map.h"
 #include "exec/x86/mmu.h"
 
 enum {
@@ -199,18 +199,6 @@ struct block *block_lookup(struct block_cache *bc, uint64_t lin)
 
 /* ---- life ---- */
 
-static void *map_zero(size_t len)
-{
-    void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
-static void unmap(void *p, size_t len)
-{
-    if (p)
-        munmap(p, len);
-}
-
 struct err *block_cache_create(struct vcpu *v, struct block_cache **out)
 {
     struct block_cache *bc = calloc(1, sizeof(*bc));
@@ -238,10 +226,10 @@ void block_cache_destroy(struct block_cache *bc)
         return;
     if (bc->v->mmu)
         mmu_set_code_owner(bc->v->mmu, (struct code_owner){0});
-    unmap(bc->block, BLOCKS * sizeof(*bc->block));
-    unmap(bc->insn, INSNS * sizeof(*bc->insn));
-    unmap(bc->bucket, BUCKETS * sizeof(*bc->bucket));
-    unmap(bc->page_blocks, (size_t)bc->mem->page_count * sizeof(*bc->page_blocks));
-    unmap(bc->code_lines, (size_t)bc->mem->page_count * sizeof(*bc->code_lines));
+    map_free(bc->block, BLOCKS * sizeof(*bc->block));
+    map_free(bc->insn, INSNS * sizeof(*bc->insn));
+    map_free(bc->bucket, BUCKETS * sizeof(*bc->bucket));
+    map_free(bc->page_blocks, (size_t)bc->mem->page_count * sizeof(*bc->page_blocks));
+    map_free(bc->code_lines, (size_t)bc->mem->page_count * sizeof(*bc->code_lines));
     free(bc);
 }

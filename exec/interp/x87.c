@@ -71,11 +71,18 @@ static ALWAYS_INLINE void need_x87(struct vcpu *v)
 
 enum x87_mem { X87_REG, X87_LOAD, X87_STORE };
 
+/* Unmasked exceptions still pending, with ES and B. CR0.NE = 0 lets an instruction run in spite of them (as with IGNNE#
+ * asserted); the host must not see them, or its own #MF would come. No instruction that runs there clears flags. */
+static uint16_t still_pending(const struct x87 *x)
+{
+    return x->fsw & FSW_ES ? x->fsw & (FSW_ES | FSW_B | (FSW_EXC & ~x->fcw)) : 0;
+}
+
 static void image_load(struct x87_image *f, const struct x87 *x)
 {
     memcpy(f->st, x->st, sizeof(f->st));
     f->fcw = x->fcw;
-    f->fsw = x->fsw;
+    f->fsw = (uint16_t)(x->fsw & ~still_pending(x));
     f->ftw = x->ftw;
     f->reserved = 0;
     f->fop = 0;
@@ -87,7 +94,7 @@ static void image_load(struct x87_image *f, const struct x87 *x)
 static void image_commit(const struct x87_image *f, struct x87 *x)
 {
     memcpy(x->st, f->st, sizeof(x->st));
-    x->fsw = f->fsw;
+    x->fsw = (uint16_t)(f->fsw | still_pending(x));
     x->ftw = f->ftw;
 }
 

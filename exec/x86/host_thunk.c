@@ -266,7 +266,7 @@ static uint32_t emit_exit(struct emit *e, enum thunk_status status)
     if (status == THUNK_FPE)
         emit_guest_mxcsr(e, 3);
     emit_host_mxcsr(e);
-    PUT(e, 0x0f, 0x77, 0xc5, 0xf8, 0x77); /* emms; vzeroupper */
+    PUT(e, 0xdb, 0xe3, 0xc5, 0xf8, 0x77); /* fninit, which does not wait: EMMS would fault again on a pending #MF; vzeroupper */
     emit_return(e, status);
     return off;
 }

@@ -21,8 +21,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
+#include "core/base/map.h"
 #include "exec/x86/access.h"
 #include "exec/x86/sys.h"
 #include "exec/x86/walk.h"
@@ -681,18 +681,6 @@ bool mmu_debug_translate(struct vcpu *v, gva_t va, gpa_t *out)
 
 /* ---- life ---- */
 
-static void *map_zero(size_t len)
-{
-    void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
-static void unmap(void *p, size_t len)
-{
-    if (p)
-        munmap(p, len);
-}
-
 enum { ENTRIES = SPACES * SPACE_ENTRIES };
 
 struct err *mmu_create(struct vcpu *v, struct mmu **out)
@@ -732,13 +720,13 @@ void mmu_destroy(struct mmu *m)
         return;
     size_t pages = m->mem->page_count;
     m->mem->observer = (struct mem_observer){0};
-    unmap(m->entry, ENTRIES * sizeof(*m->entry));
-    unmap(m->link, ENTRIES * sizeof(*m->link));
-    unmap(m->never, TLB_SIZE * sizeof(*m->never));
-    unmap(m->leaf_head, LEAF_BUCKETS * sizeof(*m->leaf_head));
-    unmap(m->page_head, pages * sizeof(*m->page_head));
-    unmap(m->table_kinds, pages);
-    unmap(m->table_idle, pages);
+    map_free(m->entry, ENTRIES * sizeof(*m->entry));
+    map_free(m->link, ENTRIES * sizeof(*m->link));
+    map_free(m->never, TLB_SIZE * sizeof(*m->never));
+    map_free(m->leaf_head, LEAF_BUCKETS * sizeof(*m->leaf_head));
+    map_free(m->page_head, pages * sizeof(*m->page_head));
+    map_free(m->table_kinds, pages);
+    map_free(m->table_idle, pages);
     free(m);
 }
 

@@ -46,7 +46,9 @@ struct stack stack_from_tss64(struct vcpu *v, unsigned off, unsigned cpl, unsign
 static void translate_piece(struct vcpu *v, const struct stack *st, uint64_t start, uint32_t len, unsigned size,
                             struct span *sp)
 {
-    enum mmu_mode mode = st->user ? cpu_of(v)->mmu_mode : v->s.rflags & FL_AC ? MMU_SUP_AC : MMU_SUP;
+    /* EFLAGS.AC of a program at CPL 3 does not suspend SMAP for the stack of the level that it enters. */
+    bool ac = (v->s.rflags & FL_AC) && v->s.cpl < 3;
+    enum mmu_mode mode = st->user ? cpu_of(v)->mmu_mode : ac ? MMU_SUP_AC : MMU_SUP;
     if (st->flat ? !va_canonical(start) || !va_canonical(start + len - 1) : !seg_covers(&st->ss, start, len))
         vcpu_raise_err(v, VEC_SS, st->error);
     uint64_t lin = st->flat ? start : (uint32_t)(st->ss.base + start);

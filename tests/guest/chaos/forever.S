@@ -5,7 +5,8 @@
  *   2  a trap after every instruction, whose handler sets TF again
  *   3  the page fault handler is not present: a task gate's target faults in its first instruction, for ever
  *   4  INT 3 whose handler is INT 3, by privilege 3 code
- *   5  real mode, the handler of #UD is UD2 */
+ *   5  real mode, the handler of #UD is UD2
+ *   6  64-bit, CR4.SMEP forbids every page there is: fetching the page fault's handler is a page fault */
 #include "chaos.h"
 
 chaos_main:
@@ -59,6 +60,13 @@ tasks:
     movl $3b, tss_df + 0x20
     ud2
 
+no_fetch:
+    ENTER_LONG
+    mov %cr4, %rax
+    or $1 << 20, %eax
+    mov %rax, %cr4
+    .code32
+
 user:
     pushl $SEL_UDATA
     pushl $0x90000
@@ -73,7 +81,7 @@ user:
 1:  int3
 
     .section .data
-table:  .long undefined32, undefined64, traps, tasks, user, real_start
+table:  .long undefined32, undefined64, traps, tasks, user, real_start, no_fetch
 ivt:    .word 0x3ff
         .long 0
     .section .text

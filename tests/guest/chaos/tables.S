@@ -112,7 +112,7 @@ selves:
     mov $0xfffffffffffff000, %rbx
     dec %ecx
     jmp 2f
-2:  sub $1, turns
+2:  subl $1, turns
     jz finish
     mov $1, %ecx
     mov (%rbx), %rax
