@@ -168,12 +168,18 @@ static struct block *build(struct block_cache *bc, uint64_t lin, uint32_t page)
     return b;
 }
 
-static struct block *open_bus_block(struct block_cache *bc)
+static struct block *open_bus_block(struct block_cache *bc, uint64_t lin)
 {
-    uint8_t ones[INSN_MAX];
-    memset(ones, 0xff, sizeof(ones));
+    uint8_t bytes[INSN_MAX];
+    memset(bytes, 0xff, sizeof(bytes));
+    uint64_t next = (lin + 1) & cpu_of(bc->v)->lin_mask; /* FF takes a ModRM byte, from wherever the next page is */
+    if (!(next & PAGE_MASK)) {
+        uint32_t second = mmu_fetch_page(bc->v, next); /* may raise #PF */
+        if (second != MEM_NO_PAGE)
+            memcpy(bytes + 1, mem_page_host(bc->mem, second), INSN_MAX - 1);
+    }
     memset(&bc->open_bus_insn, 0, sizeof(bc->open_bus_insn));
-    unsigned len = insn_decode(bc->v, ones, sizeof(ones), 0, &bc->open_bus_insn);
+    unsigned len = insn_decode(bc->v, bytes, sizeof(bytes), 0, &bc->open_bus_insn);
     bc->open_bus = (struct block){.insns = &bc->open_bus_insn, .count = 1, .len = (uint16_t)len,
                                   .mode = cpu_of(bc->v)->mode, .transient = true};
     return &bc->open_bus;
@@ -183,7 +189,7 @@ struct block *block_lookup(struct block_cache *bc, uint64_t lin)
 {
     uint32_t page = mmu_fetch_page(bc->v, lin);
     if (unlikely(page == MEM_NO_PAGE))
-        return open_bus_block(bc);
+        return open_bus_block(bc, lin);
     uint32_t off = (uint32_t)(lin & PAGE_MASK);
     uint8_t mode = cpu_of(bc->v)->mode;
     for (uint32_t id = bc->bucket[bucket_of(page, off, mode)]; id; id = bc->block[id - 1].hash_next) {

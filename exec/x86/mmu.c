@@ -390,7 +390,7 @@ _Noreturn static void raise_page_fault(struct vcpu *v, uint64_t lin, uint32_t wa
     vcpu_raise_pf(v, lin, error);
 }
 
-static void check_canonical(struct vcpu *v, uint64_t lin, unsigned seg)
+void mmu_check_canonical(struct vcpu *v, uint64_t lin, unsigned seg)
 {
     if (cpu_long(v) && !canonical(lin))
         vcpu_raise_err(v, seg == S_SS ? VEC_SS : VEC_GP, 0);
@@ -491,7 +491,7 @@ static void translate_pieces(struct vcpu *v, const struct pieces *p, uint32_t le
                              unsigned seg, struct walk w[2])
 {
     for (unsigned i = 0; i < p->count; i++)
-        check_canonical(v, p->at[i], seg);
+        mmu_check_canonical(v, p->at[i], seg);
     if (mode == MMU_USER_ALIGN)
         check_alignment(v, p->at[0], len);
     for (unsigned i = 0; i < p->count; i++)
@@ -662,7 +662,7 @@ uint32_t mmu_fetch_page(struct vcpu *v, uint64_t lin)
     const struct tlb_entry *e = &m->entry[entry_index(m, m->cur, array, lin)];
     if (likely((e->tag_r ^ lin) < PAGE_SIZE))
         return (uint32_t)e->pad;
-    check_canonical(v, lin, S_CS);
+    mmu_check_canonical(v, lin, S_CS);
     translate(v, lin, ACC_FETCH, v->s.cpl == 3 ? MMU_USER : MMU_SUP, &w);
     uint32_t page = mem_page(m->mem, gpa(w.gpa));
     if (page != MEM_NO_PAGE)

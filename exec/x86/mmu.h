@@ -47,6 +47,8 @@ void mmu_span(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, e
 /* The checks of mmu_span() alone, with its faults: for instructions whose parts fault in an order of their own. Sets A,
  * but no D: another part may still fault. */
 void mmu_probe(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, enum mmu_mode mode, unsigned seg);
+/* #GP(0), or #SS(0) for S_SS, when `lin` is not canonical in IA-32e mode. */
+void mmu_check_canonical(struct vcpu *v, uint64_t lin, unsigned seg);
 /* #AC when alignment is checked and `lin` is not aligned to `unit`, a power of two: for operands that are not aligned to
  * their own size. */
 static inline void mmu_check_align(struct vcpu *v, uint64_t lin, uint32_t unit)

@@ -32,9 +32,11 @@ void sys_bound(struct vcpu *v, const struct insn *in)
 {
     uint64_t ea = insn_ea(v, in);
     bool wide = in->opsize == 4;
-    int32_t low = wide ? (int32_t)ld32(v, in->seg, ea) : (int16_t)ld16(v, in->seg, ea);
-    int32_t high = wide ? (int32_t)ld32(v, in->seg, ea + 4) : (int16_t)ld16(v, in->seg, ea + 2);
     int32_t index = wide ? (int32_t)REG32(v, in->rm) : (int16_t)REG16(v, in->rm);
-    if (index < low || index > high)
+    int32_t low = wide ? (int32_t)ld32(v, in->seg, ea) : (int16_t)ld16(v, in->seg, ea);
+    if (index < low) /* the upper bound is not read then */
+        vcpu_raise(v, VEC_BR);
+    int32_t high = wide ? (int32_t)ld32(v, in->seg, ea + 4) : (int16_t)ld16(v, in->seg, ea + 2);
+    if (index > high)
         vcpu_raise(v, VEC_BR);
 }

@@ -145,6 +145,7 @@ static void fx_translate(struct vcpu *v, const struct insn *in, enum mmu_access 
     if (v->s.cr0 & (CR0_EM | CR0_TS))
         vcpu_raise(v, VEC_NM);
     uint64_t lin = lin_addr(v, in->seg, insn_ea(v, in), FXSAVE_LEN, acc != ACC_READ);
+    mmu_check_canonical(v, lin, in->seg); /* before alignment, in hardware */
     mmu_check_align(v, lin, 4);
     if (lin & 15)
         vcpu_raise_err(v, VEC_GP, 0);
@@ -193,6 +194,7 @@ static void xsave_check(struct vcpu *v)
 static void xsave_translate(struct vcpu *v, const struct insn *in, uint32_t len, enum mmu_access acc, struct span *sp)
 {
     uint64_t lin = lin_addr(v, in->seg, insn_ea(v, in), len, acc != ACC_READ);
+    mmu_check_canonical(v, lin, in->seg);
     if (lin & 63)
         vcpu_raise_err(v, VEC_GP, 0);
     mmu_span(v, lin, len, acc, cpu_of(v)->mmu_mode, in->seg, sp);

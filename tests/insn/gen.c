@@ -537,7 +537,7 @@ static void put_disp(struct gen *n, uint64_t value)
     unsigned bytes = tc->zi.raw.disp.size / 8;
     uint8_t le[8];
     put_le64(le, value);
-    if (bytes >= 2 && tc->zi.raw.disp.offset)
+    if (bytes >= 2 && tc->zi.raw.disp.offset && !tc->invalid) /* an invalid case's bytes are not where `zi` says */
         memcpy(tc->code + tc->zi.raw.disp.offset, le, bytes);
 }
 
@@ -679,17 +679,32 @@ static void tune_compare_exchange(struct gen *n) /* make the comparison succeed 
     }
 }
 
+/* The host's kernel keeps the number of the CPU in the limit of descriptor 15. */
+static bool is_host_selector(uint64_t x)
+{
+    return (x & 0xfffc) == 0x78;
+}
+
+/* What POP of a segment register finds. */
+static void tune_stack_selector(struct gen *n)
+{
+    uint64_t at = n->tc->in.r[R_RSP] - DATA_BASE;
+    if (at + 2 <= DATA_LEN && is_host_selector(get_le16(n->data + at)))
+        n->data[at] = 0;
+}
+
 static void tune_selectors(struct gen *n)
 {
     struct test_case *tc = n->tc;
+    tune_stack_selector(n);
     for (unsigned i = 0; i < 16; i++)
-        if (!(n->fixed >> i & 1) && i != R_RSP && rnd_chance(n->g, 85))
+        if (!(n->fixed >> i & 1) && i != R_RSP && (rnd_chance(n->g, 85) || is_host_selector(tc->in.r[i])))
             tc->in.r[i] = (tc->in.r[i] & ~UINT64_C(0xffff)) | rnd_selector(n->g);
     for (unsigned i = 0; i < tc->zi.operand_count; i++) {
         const ZydisDecodedOperand *op = &tc->op[i];
         if (op->type == ZYDIS_OPERAND_TYPE_POINTER) { /* ptr16:32 ends with the selector */
             put_le16(tc->code + tc->code_len - 2, rnd_selector(n->g));
-        } else if (op->type == ZYDIS_OPERAND_TYPE_MEMORY && tc->ea_count && rnd_chance(n->g, 90)) {
+        } else if (op->type == ZYDIS_OPERAND_TYPE_MEMORY && tc->ea_count) {
             unsigned size = op->size / 8, at = size > 2 && size != 8 ? size - 2 : 0;
             uint16_t sel = rnd_selector(n->g);
             poke(n, tc->ea[tc->ea_count - 1] + at, &sel, 2);
@@ -773,6 +788,12 @@ static void tune_state_image(struct gen *n) /* FXRSTOR, LDMXCSR and the x87 envi
     poke(n, at + FX_FIP, pointers, sizeof(pointers));
 }
 
+static void tune_interrupt(struct gen *n)
+{
+    uint8_t *vector = &n->tc->code[n->tc->code_len - 1];
+    *vector ^= *vector == 0x80; /* the host's system calls */
+}
+
 static void tune_enter(struct gen *n)
 {
     struct test_case *tc = n->tc;
@@ -789,7 +810,7 @@ static const struct tuning { ZydisMnemonic mnemonic; void (*tune)(struct gen *n)
     {M(DIV), tune_divide}, {M(IDIV), tune_divide},
     {M(BT), tune_bit_offset}, {M(BTS), tune_bit_offset}, {M(BTR), tune_bit_offset}, {M(BTC), tune_bit_offset},
     {M(CMPXCHG), tune_compare_exchange}, {M(CMPXCHG8B), tune_compare_exchange}, {M(CMPXCHG16B), tune_compare_exchange},
-    {M(LAR), tune_selectors}, {M(LSL), tune_selectors}, {M(VERR), tune_selectors}, {M(VERW), tune_selectors},
+    {M(INT), tune_interrupt}, {M(LAR), tune_selectors}, {M(LSL), tune_selectors}, {M(VERR), tune_selectors}, {M(VERW), tune_selectors},
     {M(ARPL), tune_selectors}, {M(LLDT), tune_selectors}, {M(LTR), tune_selectors},
     {M(LDS), tune_far_pointer}, {M(LES), tune_far_pointer}, {M(LFS), tune_far_pointer}, {M(LGS), tune_far_pointer},
     {M(LSS), tune_far_pointer},

@@ -155,7 +155,10 @@ void native_caught(int sig, const siginfo_t *si, const void *ucp)
     s->rflags = (uint64_t)g[REG_EFL];
     take_segments(s, (uint64_t)g[REG_CSGSFS]);
     take_xstate(s, (const uint8_t *)uc->uc_mcontext.fpregs);
-    bool stepped = sig == SIGTRAP && g[REG_TRAPNO] == 1 && si->si_code == SI_TRAP_TRACE;
+    /* A host that is itself a guest sometimes loses DR6.BS, and with it this code; only INT1 traps by itself. */
+    uint64_t last = s->rip - 1 - CODE_BASE;
+    bool int1 = last < CODE_LEN && code_alias[last] == 0xf1;
+    bool stepped = sig == SIGTRAP && g[REG_TRAPNO] == 1 && (si->si_code == SI_TRAP_TRACE || !int1);
     s->vector = stepped ? -1 : (int)g[REG_TRAPNO];
     s->error = vector_has_error(s->vector) ? (uint32_t)g[REG_ERR] : 0;
     s->cr2 = s->vector == 14 ? (uint64_t)g[REG_CR2] : 0;
