@@ -173,8 +173,6 @@ static void build_tables(struct machine *m, const struct head *h)
     for (unsigned root = 0; root < 512; root += 256)
         poke(m, TABLES + 8 * root, (TABLES + 0x1000) | all, 8);
     poke(m, TABLES + 8 * 511, TABLES | all, 8); /* the table maps itself */
-    for (unsigned i = 0; i < 4; i++)
-        poke(m, TABLES + 0x1000 + 8 * i, (TABLES + 0x2000) | (i == 0 ? 1 : 1), 8);
     for (unsigned i = 0; i < 8; i++)
         poke(m, TABLES + 0x1000 + 8 * i, (TABLES + 0x2000) | ((h->mode & 7) == PAE ? 1 : 7), 8);
     poke(m, TABLES + 0x2000, (TABLES + 0x3000) | all, 8);

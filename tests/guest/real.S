@@ -278,8 +278,10 @@ gdt_ptr:
 far_jumped:                         /* with CS 0xff00 this is offset 0x100 */
     mov %cs, %ax
     cmp $0xff00, %ax
-    ok 24 e
-    ljmp $0xf000, $back - base
+    je 1f
+    mov $24, %al
+    ljmp $0xf000, $failed - base
+1:  ljmp $0xf000, $back - base
 
     .org 0xfff0
     ljmp $0xf000, $start - base

@@ -132,10 +132,10 @@ static void bad_descriptors(void)
     TRY("lcall %0, $0", "i"(GATE));
     CHECK_TRAP(VEC_NP, GATE);
     /* IRET with NT: the link must name a busy TSS. */
-    *(volatile uint32_t *)&tss.link = T1;
+    *(volatile uint32_t *)(void *)&tss = T1;
     TRY("pushf; orl $0x4000, (%%esp); popf; iret");
     CHECK_TRAP(VEC_TS, T1);
-    *(volatile uint32_t *)&tss.link = KDS;
+    *(volatile uint32_t *)(void *)&tss = KDS;
     TRY("pushf; orl $0x4000, (%%esp); popf; iret");
     CHECK_TRAP(VEC_TS, KDS);
 }

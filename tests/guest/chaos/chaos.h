@@ -28,6 +28,7 @@
     .endm
 
     .section .text
+    .code32                         /* in an x86-64 object: GAS has no 64-bit code in a 32-bit one */
     .balign 4
     .long 0x1badb002, 0, -0x1badb002
 

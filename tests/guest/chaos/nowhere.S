@@ -73,14 +73,14 @@ number: .long 0
 rows32:                             /* a device, and nothing, read as FF FF: #UD */
     ROW NOWHERE, 6
     ROW LAPIC, 6
-    ROW LAPIC + 0xfff, 6
-    ROW LAPIC - 1, 6
+    ROW LAPIC+0xfff, 6
+    ROW LAPIC-1, 6
     ROW IOAPIC, 6
-    ROW IOAPIC + 0x10, 6
+    ROW IOAPIC+0x10, 6
     ROW 0xfffffff0, 6
     ROW 0xffffffff, 13              /* its second byte lies beyond the limit of CS */
     ROW 0x80000000, 6
-    ROW 0x04000000 - 1, 6           /* the last byte of RAM is 0, ADD; its operand is nowhere */
+    ROW 0x04000000-1, 6           /* the last byte of RAM is 0, ADD; its operand is nowhere */
     ROW NOWHERE, 6
 rows32_end:
     .balign 16
