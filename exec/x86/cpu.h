@@ -73,7 +73,8 @@ _Noreturn void vcpu_raise_pf(struct vcpu *v, uint64_t lin, uint32_t error);    /
 /* ---- deliver.c: events ---- */
 enum event_type { EV_EXTERNAL, EV_NMI, EV_FAULT /* hardware exception */, EV_SOFT_INT /* INT n */, EV_SOFT_EXC /* INT3, INTO */, EV_PRIV_SOFT /* INT1 */ };
 /* Deliver through IVT, IDT or task gate; v->s.r[R_RIP] is the RIP to save (of the instruction for faults, of the next
- * one for traps and software interrupts). Sets up its own unwind target; nested faults follow SDM table 6-5:
+ * one for traps and software interrupts). Except for EV_SOFT_*, whose faults are those of an instruction and unwind to the
+ * engine, it sets up its own unwind target; nested faults follow SDM table 6-5:
  * contributory -> #DF -> shutdown (machine_request(REQ_CRASH), activity VCPU_SHUTDOWN).
  * `next_rip` is only for EV_SOFT_*: the saved RIP; if delivery of a software interrupt faults, the fault is
  * delivered with the RIP of the instruction itself (R_RIP). Exactly one tick is charged by the caller. */

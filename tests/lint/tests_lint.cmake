@@ -7,5 +7,6 @@ if(Python3_FOUND AND CMAKE_C_COMPILER_ID STREQUAL "GNU" AND NOT HW_SANITIZE AND 
   add_test(NAME lint_symbols COMMAND Python3::Interpreter ${lint}/lint_symbols.py ${CMAKE_BINARY_DIR})
   add_test(NAME lint_text COMMAND Python3::Interpreter ${lint}/lint_text.py ${CMAKE_SOURCE_DIR})
   add_test(NAME lint_shell COMMAND ${lint}/lint_shell.sh ${CMAKE_SOURCE_DIR})
-  set_tests_properties(lint_includes lint_symbols lint_text lint_shell PROPERTIES LABELS lint)
+  add_test(NAME lint_docs COMMAND Python3::Interpreter ${lint}/lint_docs.py ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+  set_tests_properties(lint_includes lint_symbols lint_text lint_shell lint_docs PROPERTIES LABELS lint)
 endif()

@@ -178,10 +178,10 @@ def test_terminal():
     run("replay", path("a.hwr")).expect(0).verified_ticks()
 
 
-def test_unix_console():
-    """--console unix:PATH serves a client; one that goes away does not harm the guest."""
+def record_to_socket(rounds):
+    """A recording under way whose console is the returned socket."""
     where = path("console")
-    running = Running(["record", "-o", path("a.hwr"), "--console", f"unix:{where}", *small_guest("rounds=600")],
+    running = Running(["record", "-o", path("a.hwr"), "--console", f"unix:{where}", *small_guest(f"rounds={rounds}")],
                       name="record")
     client = socket.socket(socket.AF_UNIX)
     for _ in range(100):
@@ -190,6 +190,25 @@ def test_unix_console():
             break
         except OSError:
             time.sleep(0.05)
+    return running, client
+
+
+def test_slow_console():
+    """A client that reads nothing while the guest runs gets all of its output, and the guest's time knew nothing of it."""
+    running, client = record_to_socket(600)
+    time.sleep(2)
+    out = b""
+    while piece := client.recv(65536):
+        out += piece
+    client.close()
+    running.finish().expect(3)
+    replayed = run("replay", path("a.hwr")).expect(3)
+    check(replayed.out == out, f"the client saw {len(out)} bytes, the replay printed {len(replayed.out)}")
+
+
+def test_unix_console():
+    """--console unix:PATH serves a client; one that goes away does not harm the guest."""
+    running, client = record_to_socket(600)
     client.sendall(b"xy")
     out = drain(client.fileno(), 10, until=b"xy")
     client.close()
