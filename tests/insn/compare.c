@@ -7,16 +7,19 @@
 static const char *const gpr_names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                           "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 static const char *const seg_names[6] = {"es", "cs", "ss", "ds", "fs", "gs"};
-static const struct { uint32_t mask; const char *name; } flag_names[] = {
-    {FL_CF, "CF"}, {FL_PF, "PF"}, {FL_AF, "AF"}, {FL_ZF, "ZF"}, {FL_SF, "SF"}, {FL_TF, "TF"}, {FL_IF, "IF"}, {FL_DF, "DF"},
-    {FL_OF, "OF"}, {FL_IOPL, "IOPL"}, {FL_NT, "NT"}, {FL_RF, "RF"}, {FL_AC, "AC"}, {FL_ID, "ID"},
+static const struct {
+    uint32_t mask;
+    const char *name;
+} flag_names[] = {
+    {FL_CF, "CF"}, {FL_PF, "PF"}, {FL_AF, "AF"},     {FL_ZF, "ZF"}, {FL_SF, "SF"}, {FL_TF, "TF"}, {FL_IF, "IF"},
+    {FL_DF, "DF"}, {FL_OF, "OF"}, {FL_IOPL, "IOPL"}, {FL_NT, "NT"}, {FL_RF, "RF"}, {FL_AC, "AC"}, {FL_ID, "ID"},
 };
 enum { FLAGS_COMPARED = FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_VM | FL_AC | FL_ID };
 
 const char *vector_name(int vector)
 {
-    static const char *const names[32] = {"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9", "#TS",
-                                          "#NP", "#SS", "#GP", "#PF", "15", "#MF", "#AC", "#MC", "#XM"};
+    static const char *const names[32] = {"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9",
+                                          "#TS", "#NP", "#SS", "#GP", "#PF", "15",  "#MF", "#AC", "#MC", "#XM"};
     if (vector >= VECTOR_BAD_FRAME)
         return vector == VECTOR_BAD_FRAME ? "bad frame" : "ran wrong ticks";
     return vector < 0 ? "retired" : vector < 20 ? names[vector] : "?";
@@ -29,8 +32,8 @@ static bool pushes_flags(ZydisMnemonic m)
 
 static bool loads_flags(ZydisMnemonic m)
 {
-    return m == ZYDIS_MNEMONIC_POPF || m == ZYDIS_MNEMONIC_POPFD || m == ZYDIS_MNEMONIC_POPFQ || m == ZYDIS_MNEMONIC_IRET ||
-           m == ZYDIS_MNEMONIC_IRETD || m == ZYDIS_MNEMONIC_IRETQ;
+    return m == ZYDIS_MNEMONIC_POPF || m == ZYDIS_MNEMONIC_POPFD || m == ZYDIS_MNEMONIC_POPFQ ||
+           m == ZYDIS_MNEMONIC_IRET || m == ZYDIS_MNEMONIC_IRETD || m == ZYDIS_MNEMONIC_IRETQ;
 }
 
 /* Returning to user mode clears null selectors whose RPL is not 0, and a native result has been through that. */
@@ -66,19 +69,19 @@ void native_settle(const struct test_case *tc, struct insn_state *s, uint8_t *da
         s->rflags &= ~(uint64_t)FL_RF; /* a trap between two iterations of a REP has it, SDM vol. 3, 18.3.1.1 */
     uint64_t at = s->r[R_RSP] + 1 - DATA_BASE;
     if (retired && pushes_flags(tc->zi.mnemonic) && at < DATA_LEN)
-        data[at] &= (uint8_t)~(FL_TF >> 8);
+        data[at] &= 0xff ^ FL_TF >> 8;
 }
 
-/* Instructions of several accesses that the host's microcode may have begun when a later one faults: it has stored some,
- * or changed registers that the restarted instruction does not read. The engines have done nothing then (exec/x86/mmu.h,
- * rule 2), and that is what must be seen. */
+/* Instructions of several accesses that the host's microcode may have begun when a later one faults: it has stored
+ * some, or changed registers that the restarted instruction does not read. The engines have done nothing then
+ * (exec/x86/mmu.h, rule 2), and that is what must be seen. */
 static const ZydisMnemonic begun[] = {
 #define M(name) ZYDIS_MNEMONIC_##name
-    M(ENTER), M(PUSHA), M(PUSHAD), M(POPA), M(POPAD), M(CALL), M(FSTP), M(FBSTP), M(FNSTENV), M(FNSAVE), M(FXSAVE),
-    M(FXSAVE64), M(MASKMOVQ), M(MASKMOVDQU), M(VMASKMOVDQU),
-    M(MOVSB), M(MOVSW), M(MOVSD), M(MOVSQ), M(STOSB), M(STOSW), M(STOSD), M(STOSQ), M(LODSB), M(LODSW), M(LODSD), M(LODSQ),
-    M(CMPSB), M(CMPSW), M(CMPSD), M(CMPSQ), M(SCASB), M(SCASW), M(SCASD), M(SCASQ),
-    M(MOVD), M(MOVQ), M(MOVNTQ), /* of an MMX register: TOP and tags */
+    M(ENTER),   M(PUSHA),  M(PUSHAD), M(POPA),     M(POPAD),    M(CALL),       M(FSTP),        M(FBSTP),
+    M(FNSTENV), M(FNSAVE), M(FXSAVE), M(FXSAVE64), M(MASKMOVQ), M(MASKMOVDQU), M(VMASKMOVDQU), M(MOVSB),
+    M(MOVSW),   M(MOVSD),  M(MOVSQ),  M(STOSB),    M(STOSW),    M(STOSD),      M(STOSQ),       M(LODSB),
+    M(LODSW),   M(LODSD),  M(LODSQ),  M(CMPSB),    M(CMPSW),    M(CMPSD),      M(CMPSQ),       M(SCASB),
+    M(SCASW),   M(SCASD),  M(SCASQ),  M(MOVD),     M(MOVQ),     M(MOVNTQ), /* of an MMX register: TOP and tags */
 #undef M
 };
 
@@ -98,7 +101,11 @@ void native_undo_begun(const struct test_case *tc, struct insn_state *s, uint8_t
     memcpy(data, before, DATA_LEN);
 }
 
-struct text { char *p; size_t left; bool any; };
+struct text {
+    char *p;
+    size_t left;
+    bool any;
+};
 
 static void add(struct text *t, const char *fmt, ...) printf_like(2, 3);
 static void add(struct text *t, const char *fmt, ...)
@@ -151,9 +158,12 @@ static void diff_general(const struct insn_state *a, const struct insn_state *b,
 
 static void diff_float(const struct insn_state *a, const struct insn_state *b, struct text *t)
 {
-    static const struct { uint8_t off, len; const char *name; } parts[] = {
-        {FX_FCW, 2, "fcw"}, {FX_FSW, 2, "fsw"}, {FX_FTW, 1, "ftw"}, {FX_FOP, 2, "fop"}, {FX_FIP, 8, "fip"},
-        {FX_FDP, 8, "fdp"}, {FX_MXCSR, 4, "mxcsr"},
+    static const struct {
+        uint8_t off, len;
+        const char *name;
+    } parts[] = {
+        {FX_FCW, 2, "fcw"}, {FX_FSW, 2, "fsw"}, {FX_FTW, 1, "ftw"},     {FX_FOP, 2, "fop"},
+        {FX_FIP, 8, "fip"}, {FX_FDP, 8, "fdp"}, {FX_MXCSR, 4, "mxcsr"},
     };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         if (memcmp(a->fx + parts[i].off, b->fx + parts[i].off, parts[i].len) != 0)
@@ -201,9 +211,9 @@ void state_print(const char *title, const struct insn_state *s)
     for (unsigned i = 0; i < 6; i++)
         printf(" %s %04x", seg_names[i], s->sel[i]);
     printf(" fs_base %#" PRIx64 " gs_base %#" PRIx64, s->fs_base, s->gs_base);
-    printf("\n  fcw %04x fsw %04x ftw %02x fop %03x fip %" PRIx64 " fdp %" PRIx64 " mxcsr %04x\n", get_le16(s->fx + FX_FCW),
-           get_le16(s->fx + FX_FSW), s->fx[FX_FTW], get_le16(s->fx + FX_FOP), get_le64(s->fx + FX_FIP),
-           get_le64(s->fx + FX_FDP), get_le32(s->fx + FX_MXCSR));
+    printf("\n  fcw %04x fsw %04x ftw %02x fop %03x fip %" PRIx64 " fdp %" PRIx64 " mxcsr %04x\n",
+           get_le16(s->fx + FX_FCW), get_le16(s->fx + FX_FSW), s->fx[FX_FTW], get_le16(s->fx + FX_FOP),
+           get_le64(s->fx + FX_FIP), get_le64(s->fx + FX_FDP), get_le32(s->fx + FX_MXCSR));
     for (unsigned i = 0; i < 8; i++) {
         printf("%sst%u ", i % 4 ? " " : "  ", i);
         print_bytes(s->fx + FX_ST + 16 * i, 10);

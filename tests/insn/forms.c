@@ -1,6 +1,6 @@
 /* tests/insn/forms.c: which instruction forms exist. The decoder library is asked about every point of the opcode
- * space: all maps, opcodes, ModRM.reg values, register and memory operands, prefixes, W, L and pp. What it decodes alike
- * is one form: the same mnemonic, opcode, and operands by type, size, encoding and (where fixed) register.
+ * space: all maps, opcodes, ModRM.reg values, register and memory operands, prefixes, W, L and pp. What it decodes
+ * alike is one form: the same mnemonic, opcode, and operands by type, size, encoding and (where fixed) register.
  *
  * The engines' own instruction table plays no part here, so what it lacks is found. */
 #include <stdio.h>
@@ -13,12 +13,20 @@ struct form_key {
     uint16_t mnemonic;
     uint8_t mode, encoding, map, opcode;
     uint8_t operand_width, rep; /* FP_LOCK and FP_F3/FP_F2 when they have an effect */
-    struct { uint8_t type, encoding; uint16_t size; uint16_t reg; uint16_t actions; } op[10];
+    struct {
+        uint8_t type, encoding;
+        uint16_t size;
+        uint16_t reg;
+        uint16_t actions;
+    } op[10];
 };
 _Static_assert(sizeof(struct form_key) == 88, "compared bytewise");
 _Static_assert(ZYDIS_MAX_OPERAND_COUNT <= 10, "room for every operand");
 
-struct form_extra { struct form_key key; int next; };
+struct form_extra {
+    struct form_key key;
+    int next;
+};
 
 enum { HASH_BITS = 14, HASH_SIZE = 1 << HASH_BITS };
 
@@ -34,10 +42,7 @@ ZydisDecoder *form_decoder(unsigned mode)
 }
 
 /* A register named by ModRM, VEX.vvvv or the opcode is free; any other belongs to the form. */
-static bool register_is_free(const ZydisDecodedOperand *op)
-{
-    return op->encoding != ZYDIS_OPERAND_ENCODING_NONE;
-}
+static bool register_is_free(const ZydisDecodedOperand *op) { return op->encoding != ZYDIS_OPERAND_ENCODING_NONE; }
 
 static void make_key(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op, struct form_key *k)
 {
@@ -253,8 +258,9 @@ bool form_opcode_is_prefix(unsigned mode, unsigned opcode)
 
 static void enumerate_legacy(struct form_list *list, struct opcode_point pt)
 {
-    static const uint8_t combos[] = {0, FP_66, FP_F3, FP_F2, FP_66 | FP_F3, FP_66 | FP_F2, FP_LOCK, FP_LOCK | FP_66,
-                                     FP_LOCK | FP_F3, FP_LOCK | FP_F2};
+    static const uint8_t combos[] = {
+        0,       FP_66,           FP_F3,           FP_F2,          FP_66 | FP_F3, FP_66 | FP_F2,
+        FP_LOCK, FP_LOCK | FP_66, FP_LOCK | FP_F3, FP_LOCK | FP_F2};
     for (unsigned opcode = 0; opcode < 256; opcode++) {
         pt.opcode = (uint8_t)opcode;
         if (pt.map == ZYDIS_OPCODE_MAP_DEFAULT && form_opcode_is_prefix(pt.mode, opcode))
@@ -282,7 +288,8 @@ static void enumerate_vector(struct form_list *list, struct opcode_point pt)
     static const uint8_t pp[4] = {0, FP_66, FP_F3, FP_F2};
     bool evex = pt.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
     for (unsigned n = 0; n < 256 * 4 * 2 * 4 * 2 * 2; n++) {
-        struct variant v = {.prefixes = pp[n & 3], .w = n >> 2 & 1, .l = n >> 3 & 3, .evex_b = n >> 5 & 1, .aaa = n >> 6 & 1};
+        struct variant v = {
+            .prefixes = pp[n & 3], .w = n >> 2 & 1, .l = n >> 3 & 3, .evex_b = n >> 5 & 1, .aaa = n >> 6 & 1};
         if (!evex && (v.l > 1 || v.evex_b || v.aaa))
             continue;
         pt.opcode = (uint8_t)(n >> 7);
@@ -310,11 +317,16 @@ static void add_refused(struct form_list *list, struct opcode_point pt, bool hin
 void forms_enumerate(struct form_list *list, unsigned mode)
 {
     static const uint8_t vector_maps[][2] = {
-        {ZYDIS_INSTRUCTION_ENCODING_VEX, ZYDIS_OPCODE_MAP_0F},    {ZYDIS_INSTRUCTION_ENCODING_VEX, ZYDIS_OPCODE_MAP_0F38},
-        {ZYDIS_INSTRUCTION_ENCODING_VEX, ZYDIS_OPCODE_MAP_0F3A},  {ZYDIS_INSTRUCTION_ENCODING_XOP, ZYDIS_OPCODE_MAP_XOP8},
-        {ZYDIS_INSTRUCTION_ENCODING_XOP, ZYDIS_OPCODE_MAP_XOP9},  {ZYDIS_INSTRUCTION_ENCODING_XOP, ZYDIS_OPCODE_MAP_XOPA},
-        {ZYDIS_INSTRUCTION_ENCODING_EVEX, ZYDIS_OPCODE_MAP_0F},   {ZYDIS_INSTRUCTION_ENCODING_EVEX, ZYDIS_OPCODE_MAP_0F38},
-        {ZYDIS_INSTRUCTION_ENCODING_EVEX, ZYDIS_OPCODE_MAP_0F3A}, {ZYDIS_INSTRUCTION_ENCODING_EVEX, ZYDIS_OPCODE_MAP_MAP5},
+        {ZYDIS_INSTRUCTION_ENCODING_VEX, ZYDIS_OPCODE_MAP_0F},
+        {ZYDIS_INSTRUCTION_ENCODING_VEX, ZYDIS_OPCODE_MAP_0F38},
+        {ZYDIS_INSTRUCTION_ENCODING_VEX, ZYDIS_OPCODE_MAP_0F3A},
+        {ZYDIS_INSTRUCTION_ENCODING_XOP, ZYDIS_OPCODE_MAP_XOP8},
+        {ZYDIS_INSTRUCTION_ENCODING_XOP, ZYDIS_OPCODE_MAP_XOP9},
+        {ZYDIS_INSTRUCTION_ENCODING_XOP, ZYDIS_OPCODE_MAP_XOPA},
+        {ZYDIS_INSTRUCTION_ENCODING_EVEX, ZYDIS_OPCODE_MAP_0F},
+        {ZYDIS_INSTRUCTION_ENCODING_EVEX, ZYDIS_OPCODE_MAP_0F38},
+        {ZYDIS_INSTRUCTION_ENCODING_EVEX, ZYDIS_OPCODE_MAP_0F3A},
+        {ZYDIS_INSTRUCTION_ENCODING_EVEX, ZYDIS_OPCODE_MAP_MAP5},
         {ZYDIS_INSTRUCTION_ENCODING_EVEX, ZYDIS_OPCODE_MAP_MAP6},
     };
     struct opcode_point pt = {.mode = (uint8_t)mode, .encoding = ZYDIS_INSTRUCTION_ENCODING_LEGACY};

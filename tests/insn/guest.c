@@ -7,14 +7,33 @@
 #include "exec/engine.h"
 #include "tests/insn/insn_test.h"
 
-/* Guest-physical places. The kernel half is mapped, for the supervisor only, where no case has data. */
+/* Guest-physical places. IA-32e paging and PAE share a page directory. The kernel half is mapped, for the supervisor
+ * only, where no case has data. */
 enum {
-    PA_PML4 = 0x1000, PA_PDPT = 0x2000, PA_PD = 0x3000, PA_PT_DATA = 0x4000, PA_PT_CODE = 0x5000, PA_PT_KERNEL = 0x6000,
-    PA_GDT = 0x8000, PA_IDT = 0x9000, PA_TSS = 0xa000, PA_HANDLERS = 0xb000, PA_STACK = 0xc000,
-    PA_DATA = 0x100000, PA_CODE = 0x110000,
-    KERNEL_BASE = 0x3fe00000, /* linear = KERNEL_BASE + physical, for PA_GDT .. PA_STACK */
+    PA_PML4 = 0x1000,
+    PA_PDPT = 0x2000,
+    PA_PD = 0x3000,
+    PA_PT_DATA = 0x4000,
+    PA_PT_CODE = 0x5000,
+    PA_PT_KERNEL = 0x6000,
+    PA_PAE_PDPT = 0x7000,
+    PA_GDT = 0x8000,
+    PA_IDT = 0x9000,
+    PA_TSS = 0xa000,
+    PA_HANDLERS = 0xb000,
+    PA_STACK = 0xc000,
+    PA_IDT32 = 0xd000,
+    PA_TSS32 = 0xe000,
+    PA_KERNEL_END = 0xf000,
+    PA_DATA = 0x100000,
+    PA_CODE = 0x110000,
+    KERNEL_BASE = 0x3fe00000, /* linear = KERNEL_BASE + physical, for PA_GDT .. PA_KERNEL_END */
     STACK_TOP = KERNEL_BASE + PA_STACK + PAGE_SIZE,
-    SEL_KERNEL_CODE = 0x10, SEL_KERNEL_DATA = 0x18, SEL_TSS = 0x40,
+    SEL_KERNEL_CODE32 = 0x08,
+    SEL_KERNEL_CODE = 0x10,
+    SEL_KERNEL_DATA = 0x18,
+    SEL_TSS = 0x40,
+    SEL_HOST = 0x7b, /* byte-granular data of Linux's own: the one descriptor beside code and data that cases can see */
 };
 enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40 };
 #define PTE_NX (UINT64_C(1) << 63)
@@ -86,7 +105,8 @@ static void build_page_tables(struct guest *g)
         put_pte(g, PA_PT_DATA, i, PA_DATA + PAGE_SIZE * i, PTE_U | PTE_NX | (i == DATA_RO_PAGE ? 0 : PTE_W));
     for (unsigned i = 0; i < CODE_PAGES; i++)
         put_pte(g, PA_PT_CODE, i, PA_CODE + PAGE_SIZE * i, PTE_U);
-    for (unsigned pa = PA_GDT; pa <= PA_STACK; pa += PAGE_SIZE)
+    put_le64(ram(g, PA_PAE_PDPT), PA_PD | PTE_P); /* the CPU has it in pdpte[] already */
+    for (unsigned pa = PA_GDT; pa < PA_KERNEL_END; pa += PAGE_SIZE)
         put_pte(g, PA_PT_KERNEL, pa / PAGE_SIZE, pa, PTE_W);
 }
 
@@ -98,21 +118,29 @@ static void put_descriptor(struct guest *g, unsigned sel, uint64_t base, uint32_
 
 static void build_tables(struct guest *g)
 {
-    put_descriptor(g, 0x08, 0, 0xfffff, 0xc09b);
+    put_descriptor(g, SEL_KERNEL_CODE32, 0, 0xfffff, 0xc09b);
     put_descriptor(g, SEL_KERNEL_CODE, 0, 0xfffff, 0xa09b);
     put_descriptor(g, SEL_KERNEL_DATA, 0, 0xfffff, 0xc093);
     put_descriptor(g, SEL_CODE32, 0, 0xfffff, ATTR_CODE32);
     put_descriptor(g, SEL_DATA, 0, 0xfffff, ATTR_DATA);
     put_descriptor(g, SEL_CODE64, 0, 0xfffff, ATTR_CODE64);
     put_descriptor(g, SEL_TSS, KERNEL_BASE + PA_TSS, 0x67, ATTR_TSS);
+    uint32_t limit;
+    uint16_t attr;
+    if (native_descriptor(SEL_HOST, &attr, &limit))
+        put_descriptor(g, SEL_HOST, 0, limit, attr);
     put_le64(ram(g, PA_TSS + 4), STACK_TOP);
     put_le16(ram(g, PA_TSS + 0x66), 0x68); /* no I/O bitmap */
+    put_le32(ram(g, PA_TSS32 + 4), STACK_TOP);
+    put_le16(ram(g, PA_TSS32 + 8), SEL_KERNEL_DATA);
+    put_le16(ram(g, PA_TSS32 + 0x66), 0x68);
     memset(ram(g, PA_HANDLERS), 0xf4, PAGE_SIZE);
     for (unsigned v = 0; v < 256; v++) {
         uint64_t to = KERNEL_BASE + PA_HANDLERS + v;
         unsigned dpl = v == 3 || v == 4 ? 3 : 0;
-        put_le64(ram(g, PA_IDT + 16 * v), (to & 0xffff) | (uint64_t)SEL_KERNEL_CODE << 16 |
-                                              (uint64_t)(0x8e00 | dpl << 13) << 32 | (to >> 16 & 0xffff) << 48);
+        uint64_t gate = (to & 0xffff) | (uint64_t)(0x8e00 | dpl << 13) << 32 | (to >> 16 & 0xffff) << 48;
+        put_le64(ram(g, PA_IDT + 16 * v), gate | SEL_KERNEL_CODE << 16);
+        put_le64(ram(g, PA_IDT32 + 8 * v), gate | SEL_KERNEL_CODE32 << 16);
     }
 }
 
@@ -120,7 +148,8 @@ static void build_state(struct vcpu_state *s)
 {
     s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
     s->cr3 = PA_PML4;
-    s->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP;
+    s->cr4 =
+        CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP;
     s->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     s->xcr0 = 7;
     s->cpl = 3;
@@ -128,6 +157,16 @@ static void build_state(struct vcpu_state *s)
     s->idtr = (struct dtable){.base = KERNEL_BASE + PA_IDT, .limit = 0xfff};
     s->seg[S_TR] = (struct seg){.base = KERNEL_BASE + PA_TSS, .limit = 0x67, .sel = SEL_TSS, .attr = ATTR_TSS};
     s->seg[S_LDTR] = (struct seg){.attr = SEG_NULL};
+}
+
+/* Protected mode with PAE paging instead. */
+static void make_legacy(struct vcpu_state *s)
+{
+    s->efer = EFER_NXE;
+    s->cr3 = PA_PAE_PDPT;
+    s->pdpte[0] = PA_PD | PTE_P;
+    s->idtr = (struct dtable){.base = KERNEL_BASE + PA_IDT32, .limit = 0x7ff};
+    s->seg[S_TR].base = KERNEL_BASE + PA_TSS32;
 }
 
 struct err *guest_create(const char *engine, uint32_t cpu_features, struct guest **out)
@@ -224,21 +263,24 @@ static void save_state(const struct vcpu_state *s, struct insn_state *out)
     }
 }
 
-/* In a handler: the interrupted state is in the frame (SDM vol. 3, 6.14.2). */
+/* In a handler: the interrupted state is in the frame (SDM vol. 3, 6.12.1 and 6.14.2). */
 static void unwind_fault(struct guest *g, const struct vcpu_state *s, struct insn_state *out)
 {
+    unsigned word = s->efer & EFER_LMA ? 8 : 4;
+    uint64_t slot[6] = {0}; /* error code, RIP, CS, RFLAGS, RSP, SS */
     out->vector = (int)(s->r[R_RIP] - (KERNEL_BASE + PA_HANDLERS));
     bool has_error = vector_has_error(out->vector);
-    const uint8_t *frame = ram(g, PA_STACK + PAGE_SIZE - 40);
-    out->error = has_error ? get_le32(frame - 8) : 0;
-    out->cr2 = out->vector == 14 ? s->cr2 : 0;
-    if (s->r[R_RSP] != STACK_TOP - (has_error ? 48u : 40u))
+    for (unsigned i = has_error ? 0 : 1; i < 6; i++)
+        memcpy(&slot[i], ram(g, PA_STACK + PAGE_SIZE - (6 - i) * word), word);
+    if (s->r[R_RSP] != STACK_TOP - (has_error ? 6 : 5) * word)
         out->vector = VECTOR_BAD_FRAME;
-    out->rip = get_le64(frame);
-    out->sel[S_CS] = get_le16(frame + 8);
-    out->rflags = get_le64(frame + 16);
-    out->r[R_RSP] = get_le64(frame + 24);
-    out->sel[S_SS] = get_le16(frame + 32);
+    out->error = (uint32_t)slot[0];
+    out->cr2 = out->vector == 14 ? s->cr2 : 0;
+    out->rip = slot[1];
+    out->sel[S_CS] = (uint16_t)slot[2];
+    out->rflags = slot[3];
+    out->r[R_RSP] = slot[4];
+    out->sel[S_SS] = (uint16_t)slot[5];
 }
 
 static bool in_handler(const struct vcpu_state *s)
@@ -259,6 +301,8 @@ static bool run_once(struct guest *g, const struct test_case *tc)
 {
     struct vcpu *v = &g->m->vcpu;
     v->s = g->base;
+    if (tc->legacy)
+        make_legacy(&v->s);
     load_state(&v->s, &tc->in);
     v->s.r[R_RIP] -= tc->prelude;
     exec_state_changed(g->m);

@@ -4,7 +4,7 @@
  *   insn_test --seed S --form N --case K -v     one case again, with both states
  *   insn_test --list | --untested               forms; forms that are not compared, and why
  *   insn_test --engine-only                     the engine alone, for a debugger (which would swallow our SIGTRAPs)
- *   insn_test --native-only                     the host against itself: finds cases that are no function of their input
+ *   insn_test --native-only                     the host against itself: finds cases not determined by input
  */
 #include <errno.h>
 #include <getopt.h>
@@ -19,10 +19,10 @@
 #include "tests/insn/insn_test.h"
 
 enum {
-    MIN_CASES = 200,          /* a compared form */
-    MIN_TOTAL = 1000000,      /* all of them together */
-    UD_CASES = 4,             /* a form outside the CPU model */
-    REFUSED_CASES = 3000,     /* of a map, encodings that the decoder refuses */
+    MIN_CASES = 200,      /* a compared form */
+    MIN_TOTAL = 1000000,  /* all of them together */
+    UD_CASES = 4,         /* a form outside the CPU model */
+    REFUSED_CASES = 3000, /* of a map, encodings that the decoder refuses */
     REPORTS_PER_FORM = 2,
     JOBS_MAX = 64,
     FORM_SECONDS = 60,
@@ -31,8 +31,8 @@ enum {
 
 struct options {
     uint64_t seed;
-    unsigned cases;           /* 0: chosen so that the minima are reached */
-    long form, one_case;      /* -1: all */
+    unsigned cases;      /* 0: chosen so that the minima are reached */
+    long form, one_case; /* -1: all */
     const char *engine, *mnemonic;
     unsigned jobs;
     bool list, untested, native_only, engine_only, verbose;
@@ -40,7 +40,10 @@ struct options {
 
 /* Of all workers, in shared memory. */
 struct totals {
-    struct worker { uint64_t cases, ud_cases, mismatches, ended[21] /* vector; the last: retired */; uint32_t form, case_index, bad_forms; } worker[JOBS_MAX];
+    struct worker {
+        uint64_t cases, ud_cases, mismatches, ended[21] /* vector; the last: retired */;
+        uint32_t form, case_index, bad_forms;
+    } worker[JOBS_MAX];
 };
 
 struct run {
@@ -70,87 +73,115 @@ static void print_code(const struct test_case *tc)
     const ZydisDecoder *d = form_decoder(tc->in.sel[S_CS] == SEL_CODE64 ? 64 : 32);
     text[0] = 0;
     if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, tc->code, tc->code_len, &zi, op)))
-        ZydisFormatterFormatInstruction(&fmt, &zi, op, zi.operand_count_visible, text, sizeof(text), tc->code_addr, NULL);
+        ZydisFormatterFormatInstruction(&fmt, &zi, op, zi.operand_count_visible, text, sizeof(text), tc->code_addr,
+                                        NULL);
     for (unsigned i = 0; i < tc->code_len; i++)
         printf("%02x", tc->code[i]);
     printf("  %s", text);
 }
 
-static bool compare_data(const uint8_t *a, const uint8_t *b, char text[DIFF_TEXT])
+/* What a case left: the state, and the data pages. */
+struct outcome {
+    struct insn_state state;
+    uint8_t data[DATA_LEN];
+};
+
+static void print_data_diff(const uint8_t *before, const struct outcome *native, const struct outcome *engine)
 {
-    if (memcmp(a, b, DATA_LEN) == 0)
-        return false;
+    unsigned shown = 0;
+    for (unsigned i = 0; i < DATA_LEN && shown < 64; i++) {
+        uint8_t a = native->data[i], b = engine->data[i];
+        if (before[i] == a && a == b)
+            continue;
+        printf("  %#x: %02x -> native %02x engine %02x%s\n", DATA_BASE + i, before[i], a, b, a != b ? " !" : "");
+        shown++;
+    }
+}
+
+/* What a form outside the CPU model must do. */
+static void expect_ud(const struct test_case *tc, const uint8_t *data, struct outcome *out)
+{
+    out->state = tc->in;
+    out->state.vector = 6;
+    out->state.rflags |= FL_RF; /* as in the frame of every fault, SDM vol. 3, 18.3.1.1 */
+    memcpy(out->data, data, DATA_LEN);
+}
+
+static void run_native(const struct test_case *tc, const uint8_t *data, struct outcome *out)
+{
+    uint8_t *mem = native_data();
+    memcpy(mem, data, DATA_LEN);
+    native_run(tc, &out->state);
+    native_settle(tc, &out->state, mem);
+    native_undo_begun(tc, &out->state, mem, data);
+    memcpy(out->data, mem, DATA_LEN);
+}
+
+static void run_engine(struct guest *g, const struct test_case *tc, const uint8_t *data, struct outcome *out)
+{
+    guest_run(g, tc, data, &out->state);
+    engine_settle(&out->state);
+    memcpy(out->data, guest_data(g), DATA_LEN);
+}
+
+static bool outcomes_differ(const struct outcome *a, const struct outcome *b, char text[DIFF_TEXT])
+{
+    bool differ = states_differ(&a->state, &b->state, text);
+    if (memcmp(a->data, b->data, DATA_LEN) == 0)
+        return differ;
     size_t len = strlen(text);
     snprintf(text + len, DIFF_TEXT - len, "%smem", len ? " " : "");
     return true;
 }
 
-static void print_data_diff(const uint8_t *before, const uint8_t *a, const uint8_t *b)
+static void print_case(const struct run *r, size_t index, unsigned k, const struct test_case *tc)
 {
-    unsigned shown = 0;
-    for (unsigned i = 0; i < DATA_LEN && shown < 64; i++)
-        if (before[i] != a[i] || a[i] != b[i]) {
-            printf("  %#x: %02x -> native %02x engine %02x%s\n", DATA_BASE + i, before[i], a[i], b[i], a[i] != b[i] ? " !" : "");
-            shown++;
-        }
+    printf("form %zu case %u, %u-bit: ", index, k, r->forms.form[index].mode);
+    print_code(tc);
+    printf("\nat %#" PRIx64 ", seed %" PRIu64 "; in the engine behind %u NOPs%s%s\n", tc->code_addr, r->opt->seed,
+           tc->prelude, tc->twice ? ", twice" : "", tc->legacy ? ", protected mode" : "");
+    state_print("before", &tc->in);
+    fflush(stdout);
 }
 
-/* What a form outside the CPU model must do. */
-static void expect_ud(const struct test_case *tc, struct insn_state *out)
-{
-    *out = tc->in;
-    out->vector = 6;
-    out->rflags |= FL_RF; /* as in the frame of every fault, SDM vol. 3, 18.3.1.1 */
-}
-
+/* Run one case. False: the outcomes differ, as `text` says. `native` and `engine` are what the options make of them:
+ * with
+ * --native-only both are the host, with --engine-only there is nothing to compare with. */
 static bool run_case(struct run *r, size_t index, unsigned k, char text[DIFF_TEXT], bool show)
 {
-    static uint8_t data[DATA_LEN], second[DATA_LEN];
+    static uint8_t data[DATA_LEN];
+    static struct outcome native, engine;
     const struct form *f = &r->forms.form[index];
+    bool known = f->kind == FORM_TEST, compare = !known || !r->opt->engine_only;
     struct rng g = case_rng(r->opt->seed, index, k);
     struct test_case tc;
-    struct insn_state native = {0}, engine = {0};
-    uint8_t *a = native_data(), *b = r->guest ? guest_data(r->guest) : second;
     memcpy(data, gen_data_image(), DATA_LEN);
     if (!gen_case(&r->forms, f, &g, &tc, data)) {
         snprintf(text, DIFF_TEXT, "no encoding generated");
         return false;
     }
-    memcpy(a, data, DATA_LEN);
-    if (show) {
-        printf("form %zu case %u, %u-bit: ", index, k, f->mode);
-        print_code(&tc);
-        printf("\nat %#" PRIx64 ", seed %" PRIu64 "\n", tc.code_addr, r->opt->seed);
-        state_print("before", &tc.in);
-        fflush(stdout);
-    }
-    if (f->kind == FORM_TEST && !r->opt->engine_only) {
-        native_run(&tc, &native);
-        native_settle(&tc, &native, a);
-        native_undo_begun(&tc, &native, a, data);
-        r->w->ended[native.vector < 0 || native.vector > 19 ? 20 : native.vector]++;
-    } else {
-        expect_ud(&tc, &native);
-    }
-    if (r->guest) {
-        guest_run(r->guest, &tc, data, &engine);
-        engine_settle(&engine);
-    } else if (f->kind == FORM_TEST) {
-        memcpy(second, a, DATA_LEN);
-        memcpy(a, data, DATA_LEN);
-        native_run(&tc, &engine);
-        native_settle(&tc, &engine, a);
-        native_undo_begun(&tc, &engine, a, data);
-    } else {
+    if (known && compare && native_refuses(&tc))
+        return true;
+    if (show)
+        print_case(r, index, k, &tc);
+    if (!known)
+        expect_ud(&tc, data, &native);
+    else if (compare)
+        run_native(&tc, data, &native);
+    if (known && compare)
+        r->w->ended[native.state.vector < 0 || native.state.vector > 19 ? 20 : native.state.vector]++;
+
+    if (r->guest)
+        run_engine(r->guest, &tc, data, &engine);
+    else if (known)
+        run_native(&tc, data, &engine);
+    else
         engine = native;
-        memcpy(second, a, DATA_LEN);
-    }
-    bool differ = states_differ(&native, &engine, text);
-    differ |= compare_data(a, b, text);
+    bool differ = compare && outcomes_differ(&native, &engine, text);
     if (show) {
-        state_print("native", &native);
-        state_print("engine", &engine);
-        print_data_diff(data, a, b);
+        state_print("native", &native.state);
+        state_print("engine", &engine.state);
+        print_data_diff(data, &native, &engine);
         printf("%s%s\n", differ ? "DIFFERENT: " : "equal", text);
     }
     return !differ;
@@ -184,7 +215,8 @@ static void run_form(struct run *r, size_t index)
                ZydisMnemonicGetString(f->mnemonic), f->sample, text, r->opt->seed, index, k);
     }
     if (r->opt->verbose && f->kind == FORM_TEST && r->w->ended[20] == retired)
-        printf("form %zu, %u-bit %s [%s]: no case retired\n", index, f->mode, ZydisMnemonicGetString(f->mnemonic), f->sample);
+        printf("form %zu, %u-bit %s [%s]: no case retired\n", index, f->mode, ZydisMnemonicGetString(f->mnemonic),
+               f->sample);
 }
 
 static bool selected(const struct run *r, size_t i)
@@ -201,9 +233,9 @@ static int skipped(const char *why)
 }
 
 /* Both sides, in the process that uses them: their memory is shared with nobody. */
-static int start_sides(struct run *r)
+static int start_sides(struct run *r, unsigned worker)
 {
-    const char *why = native_init();
+    const char *why = r->opt->engine_only ? NULL : native_init(worker);
     if (why)
         return skipped(why);
     struct err *e = r->opt->native_only ? NULL : guest_create(r->opt->engine, 0, &r->guest);
@@ -219,7 +251,7 @@ static int start_sides(struct run *r)
 
 static int worker_main(struct run *r, unsigned self)
 {
-    int status = start_sides(r);
+    int status = start_sides(r, self);
     if (status)
         return status;
     for (size_t i = 0; i < r->forms.count; i++)
@@ -242,7 +274,8 @@ static int reap(const struct totals *t, const pid_t *pid, unsigned jobs)
         if (st != 0)
             status = 1;
         if (WIFSIGNALED(st) || WEXITSTATUS(st) > 1)
-            printf("worker %u ended with status %#x in --form %u --case %u\n", i, st, t->worker[i].form, t->worker[i].case_index);
+            printf("worker %u ended with status %#x in --form %u --case %u\n", i, st, t->worker[i].form,
+                   t->worker[i].case_index);
     }
     return status;
 }
@@ -276,8 +309,10 @@ static int run_all(struct run *r)
     }
     for (unsigned v = 0; v < ARRAY_LEN(sum.ended); v++)
         if (sum.ended[v])
-            printf("%s%s %" PRIu64, v && sum.ended[v] ? ", " : "", v == 20 ? "retired" : vector_name((int)v), sum.ended[v]);
-    printf("\n%" PRIu64 " cases compared with the host, %" PRIu64 " must raise #UD; %" PRIu64 " mismatches in %u forms; seed %" PRIu64 "\n",
+            printf("%s%s %" PRIu64, v && sum.ended[v] ? ", " : "", v == 20 ? "retired" : vector_name((int)v),
+                   sum.ended[v]);
+    printf("\n%" PRIu64 " cases compared with the host, %" PRIu64 " must raise #UD; %" PRIu64
+           " mismatches in %u forms; seed %" PRIu64 "\n",
            sum.cases, sum.ud_cases, sum.mismatches, sum.bad_forms, r->opt->seed);
     return status;
 }
@@ -285,7 +320,7 @@ static int run_all(struct run *r)
 static int replay_case(struct run *r)
 {
     char text[DIFF_TEXT] = "";
-    int status = r->opt->form < (long)r->forms.count ? start_sides(r) : 2;
+    int status = r->opt->form < (long)r->forms.count ? start_sides(r, 0) : 2;
     if (status)
         return status;
     bool equal = run_case(r, (size_t)r->opt->form, (unsigned)r->opt->one_case, text, r->opt->verbose);
@@ -302,7 +337,9 @@ static void list_forms(const struct run *r, bool untested)
         if (untested && f->kind != FORM_SKIP)
             continue;
         printf("%6zu %u-bit %-18s %-60s %s\n", i, f->mode, ZydisISASetGetString(f->isa_set), f->sample,
-               f->kind == FORM_TEST ? "compared" : f->kind == FORM_UD ? "outside the CPU model: #UD" : f->why);
+               f->kind == FORM_TEST ? "compared"
+               : f->kind == FORM_UD ? "outside the CPU model: #UD"
+                                    : f->why);
     }
 }
 
@@ -312,33 +349,69 @@ static void count_forms(struct run *r)
     for (size_t i = 0; i < r->forms.count; i++)
         n[r->forms.form[i].kind]++;
     r->cases = r->opt->cases ? r->opt->cases : MAX(MIN_CASES, (unsigned)(MIN_TOTAL / MAX(n[FORM_TEST], 1u)) + 1);
-    printf("%zu forms compared with the host, %u cases each; %zu outside the CPU model; %zu not comparable (--untested); seed %" PRIu64 "\n",
+    printf("%zu forms compared with the host, %u cases each; %zu outside the CPU model; %zu not comparable "
+           "(--untested); seed %" PRIu64 "\n",
            n[FORM_TEST], r->cases, n[FORM_UD], n[FORM_SKIP], r->opt->seed);
 }
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"seed", 1, NULL, 's'}, {"cases", 1, NULL, 'n'}, {"form", 1, NULL, 'f'}, {"case", 1, NULL, 'c'},
-        {"engine", 1, NULL, 'e'}, {"mnemonic", 1, NULL, 'm'}, {"jobs", 1, NULL, 'j'}, {"list", 0, NULL, 'l'},
-        {"engine-only", 0, NULL, 'E'}, {"untested", 0, NULL, 'u'}, {"native-only", 0, NULL, 'N'}, {"verbose", 0, NULL, 'v'}, {0},
+        {"seed", 1, NULL, 's'},
+        {"cases", 1, NULL, 'n'},
+        {"form", 1, NULL, 'f'},
+        {"case", 1, NULL, 'c'},
+        {"engine", 1, NULL, 'e'},
+        {"mnemonic", 1, NULL, 'm'},
+        {"jobs", 1, NULL, 'j'},
+        {"list", 0, NULL, 'l'},
+        {"engine-only", 0, NULL, 'E'},
+        {"untested", 0, NULL, 'u'},
+        {"native-only", 0, NULL, 'N'},
+        {"verbose", 0, NULL, 'v'},
+        {0},
     };
     int c;
     while ((c = getopt_long(argc, argv, "v", longs, NULL)) >= 0) {
         switch (c) {
-        case 's': o->seed = strtoull(optarg, NULL, 0); break;
-        case 'n': o->cases = (unsigned)strtoul(optarg, NULL, 0); break;
-        case 'f': o->form = strtol(optarg, NULL, 0); break;
-        case 'c': o->one_case = strtol(optarg, NULL, 0); break;
-        case 'e': o->engine = optarg; break;
-        case 'm': o->mnemonic = optarg; break;
-        case 'j': o->jobs = (unsigned)strtoul(optarg, NULL, 0); break;
-        case 'l': o->list = true; break;
-        case 'u': o->untested = true; break;
-        case 'N': o->native_only = true; break;
-        case 'E': o->engine_only = true; break;
-        case 'v': o->verbose = true; break;
-        default: return 2;
+        case 's':
+            o->seed = strtoull(optarg, NULL, 0);
+            break;
+        case 'n':
+            o->cases = (unsigned)strtoul(optarg, NULL, 0);
+            break;
+        case 'f':
+            o->form = strtol(optarg, NULL, 0);
+            break;
+        case 'c':
+            o->one_case = strtol(optarg, NULL, 0);
+            break;
+        case 'e':
+            o->engine = optarg;
+            break;
+        case 'm':
+            o->mnemonic = optarg;
+            break;
+        case 'j':
+            o->jobs = (unsigned)strtoul(optarg, NULL, 0);
+            break;
+        case 'l':
+            o->list = true;
+            break;
+        case 'u':
+            o->untested = true;
+            break;
+        case 'N':
+            o->native_only = true;
+            break;
+        case 'E':
+            o->engine_only = true;
+            break;
+        case 'v':
+            o->verbose = true;
+            break;
+        default:
+            return 2;
         }
     }
     return optind == argc && o->jobs >= 1 && o->jobs <= JOBS_MAX ? 0 : 2;
@@ -347,11 +420,13 @@ static int parse_options(int argc, char **argv, struct options *o)
 int main(int argc, char **argv)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    struct options opt = {.seed = 1, .form = -1, .one_case = -1, .engine = "interp", .jobs = (unsigned)MIN(MAX(cpus, 1), JOBS_MAX)};
+    struct options opt = {
+        .seed = 1, .form = -1, .one_case = -1, .engine = "interp", .jobs = (unsigned)MIN(MAX(cpus, 1), JOBS_MAX)};
     int status = parse_options(argc, argv, &opt);
     if (status) {
-        fprintf(stderr, "usage: insn_test [--seed S] [--cases N] [--form N [--case K] [-v]] [--mnemonic M] [--engine E]\n"
-                        "                 [--jobs J] [--native-only|--engine-only] [--list] [--untested]\n");
+        fprintf(stderr,
+                "usage: insn_test [--seed S] [--cases N] [--form N [--case K] [-v]] [--mnemonic M] [--engine E]\n"
+                "                 [--jobs J] [--native-only|--engine-only] [--list] [--untested]\n");
         return status;
     }
     struct err *e = cpu_check_host(0);

@@ -41,54 +41,78 @@ struct insn_state {
     uint8_t fx[512];      /* FXSAVE64 image; the XMM registers live here */
     uint8_t ymmh[16][16]; /* upper halves */
     /* How it ended. */
-    int vector;           /* -1: retired */
-    uint32_t error;       /* 0 for vectors without an error code */
-    uint64_t cr2;         /* with vector 14 */
+    int vector;     /* -1: retired */
+    uint32_t error; /* 0 for vectors without an error code */
+    uint64_t cr2;   /* with vector 14 */
 };
 
-enum { FX_FCW = 0, FX_FSW = 2, FX_FTW = 4, FX_FOP = 6, FX_FIP = 8, FX_FDP = 16, FX_MXCSR = 24, FX_MXCSR_MASK = 28, FX_ST = 32, FX_XMM = 160 };
+enum {
+    FX_FCW = 0,
+    FX_FSW = 2,
+    FX_FTW = 4,
+    FX_FOP = 6,
+    FX_FIP = 8,
+    FX_FDP = 16,
+    FX_MXCSR = 24,
+    FX_MXCSR_MASK = 28,
+    FX_ST = 32,
+    FX_XMM = 160
+};
 
-static inline bool vector_has_error(int vector) { return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17; }
+static inline bool vector_has_error(int vector)
+{
+    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
+}
 
 /* ---- forms.c ---- */
 enum form_kind {
-    FORM_TEST,   /* compared with the host */
-    FORM_UD,     /* outside the CPU model: the engine must raise #UD */
-    FORM_SKIP,   /* cannot be compared; `why` says so */
+    FORM_TEST, /* compared with the host */
+    FORM_UD,   /* outside the CPU model: the engine must raise #UD */
+    FORM_SKIP, /* cannot be compared; `why` says so */
 };
 
 /* The legacy prefixes of an encoding, or VEX.pp and EVEX.pp. */
 enum { FP_66 = 1, FP_F3 = 2, FP_F2 = 4, FP_LOCK = 8 };
 
 /* One way to write a form: prefixes and the bits of VEX, XOP and EVEX that choose nothing but the form. */
-struct variant { uint8_t prefixes, w, l, evex_b, aaa; };
+struct variant {
+    uint8_t prefixes, w, l, evex_b, aaa;
+};
 
 /* Where in the opcode space a form lies. */
-struct opcode_point { uint8_t mode, encoding, map, opcode, suffix; };
+struct opcode_point {
+    uint8_t mode, encoding, map, opcode, suffix;
+};
 
 /* Register extension bits and their kin: free in every form. */
-struct reg_ext { uint8_t r, x, b, vvvv; bool rex, short_vex; };
+struct reg_ext {
+    uint8_t r, x, b, vvvv;
+    bool rex, short_vex;
+};
 
 struct form {
-    uint8_t mode;              /* 64 or 32 */
-    uint8_t encoding;          /* ZydisInstructionEncoding */
-    uint8_t map;               /* ZydisOpcodeMap */
-    uint8_t opcode;            /* the lowest; with opcode_reg its low three bits name a register */
-    uint8_t suffix;            /* 3DNow! */
+    uint8_t mode;     /* 64 or 32 */
+    uint8_t encoding; /* ZydisInstructionEncoding */
+    uint8_t map;      /* ZydisOpcodeMap */
+    uint8_t opcode;   /* the lowest; with opcode_reg its low three bits name a register */
+    uint8_t suffix;   /* 3DNow! */
     bool opcode_reg, has_modrm, mem, vsib;
-    uint8_t mem_reg_set;       /* memory: which of the 8 ModRM.reg values encode this form */
-    uint64_t reg_set;          /* mod 3: which of the 64 reg:rm combinations do */
+    uint8_t mem_reg_set; /* memory: which of the 8 ModRM.reg values encode this form */
+    uint64_t reg_set;    /* mod 3: which of the 64 reg:rm combinations do */
     struct variant variant[12];
     uint8_t variant_count;
     ZydisMnemonic mnemonic;
     ZydisISASet isa_set;
     enum form_kind kind;
-    const char *why;           /* FORM_SKIP */
-    char sample[96];           /* disassembly of the first encoding found */
-    bool refused;              /* stands for all encodings of a map that the decoder refuses */
+    const char *why; /* FORM_SKIP */
+    char sample[96]; /* disassembly of the first encoding found */
+    bool refused;    /* stands for all encodings of a map that the decoder refuses */
 };
 
-struct form_list { struct form *form; size_t count, cap; };
+struct form_list {
+    struct form *form;
+    size_t count, cap;
+};
 
 /* Walk the opcode space of `mode` and append every form found, then one pseudo form for what each map refuses. One
  * list a process. */
@@ -113,19 +137,21 @@ struct test_case {
     uint8_t code[CODE_MAX];
     uint8_t code_len;
     uint64_t code_addr;
-    bool invalid;                /* no valid instruction: the decoder refuses it */
-    uint8_t prelude;             /* NOPs that the engine executes before it, in the same block */
-    bool twice;                  /* the engine executes it a second time, from the same state, and that one counts */
-    bool legacy;                 /* 32-bit: the engine runs it in protected mode with PAE, not in compatibility mode */
+    bool invalid;    /* no valid instruction: the decoder refuses it */
+    uint8_t prelude; /* NOPs that the engine executes before it, in the same block */
+    bool twice;      /* the engine executes it a second time, from the same state, and that one counts */
+    bool legacy;     /* 32-bit: the engine runs it in protected mode with PAE, not in compatibility mode */
     ZydisDecodedInstruction zi;
     ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
     struct insn_state in;
-    uint8_t steps;               /* instructions until the host's trap arrives: 2 after a load of SS */
-    uint64_t ea[8];              /* linear addresses the case aims at, for the report */
+    uint8_t steps;  /* instructions until the host's trap arrives: 2 after a load of SS */
+    uint64_t ea[8]; /* linear addresses the case aims at, for the report */
     unsigned ea_count;
 };
 
-struct rng { uint64_t s; };
+struct rng {
+    uint64_t s;
+};
 static inline uint64_t rnd(struct rng *g) /* splitmix64 */
 {
     uint64_t z = g->s += UINT64_C(0x9e3779b97f4a7c15);
@@ -143,11 +169,15 @@ const uint8_t *gen_data_image(void);
 
 /* ---- native.c ---- */
 /* 0, or why the host cannot run the comparison. */
-const char *native_init(void);
+const char *native_init(unsigned worker);
+/* What user mode can learn of a descriptor, in struct seg's form. False: nothing. */
+bool native_descriptor(uint16_t sel, uint16_t *attr_out, uint32_t *limit_out);
 /* Take the signal handlers over, those that an engine installed too (they are still called for its signals). */
 void native_take_signals(void);
 /* Execute at tc->in; results to *out. The data pages are at DATA_BASE. */
 void native_run(const struct test_case *tc, struct insn_state *out);
+/* A case that would do the host harm. */
+bool native_refuses(const struct test_case *tc);
 /* The data pages, writable all of them. */
 uint8_t *native_data(void);
 

@@ -1,6 +1,6 @@
-/* tests/insn/model.c: which forms the CPU model has. The ISA set that Zydis names is looked up here, the CPUID bit found
- * is asked of cpu_cpuid(): so the engines' instruction table can neither lack an instruction the model promises nor
- * have one it does not, without a test failing. */
+/* tests/insn/model.c: which forms the CPU model has. The ISA set that Zydis names is looked up here, the CPUID bit
+ * found is asked of cpu_cpuid(): so the engines' instruction table can neither lack an instruction the model promises
+ * nor have one it does not, without a test failing. */
 #include "core/cpu.h"
 #include "core/machine.h"
 #include "tests/insn/insn_test.h"
@@ -9,20 +9,37 @@ enum cpuid_reg { EAX, EBX, ECX, EDX };
 
 struct isa_rule {
     ZydisISASet set;
-    uint8_t kind;       /* enum rule */
+    uint8_t kind; /* enum rule */
     uint32_t leaf;
     uint8_t reg, bit;
 };
 enum rule { RULE_ALWAYS, RULE_CPUID };
 
 #define ISA(name) ZYDIS_ISA_SET_##name
-#define ALWAYS(name) {ISA(name), RULE_ALWAYS, 0, 0, 0}
-#define BIT(name, leaf, reg, bit) {ISA(name), RULE_CPUID, leaf, reg, bit}
+#define ALWAYS(name)                                                                                                   \
+    {                                                                                                                  \
+        ISA(name), RULE_ALWAYS, 0, 0, 0                                                                                \
+    }
+#define BIT(name, leaf, reg, bit)                                                                                      \
+    {                                                                                                                  \
+        ISA(name), RULE_CPUID, leaf, reg, bit                                                                          \
+    }
 
 /* SDM vol. 2, CPUID. What has no row is in no model of ours. */
 static const struct isa_rule rules[] = {
-    ALWAYS(I86), ALWAYS(I186), ALWAYS(I286REAL), ALWAYS(I286PROTECTED), ALWAYS(I386), ALWAYS(I486), ALWAYS(I486REAL),
-    ALWAYS(PENTIUMREAL), ALWAYS(PPRO), ALWAYS(FAT_NOP), ALWAYS(PREFETCH_NOP), ALWAYS(PAUSE), ALWAYS(RDPMC),
+    ALWAYS(I86),
+    ALWAYS(I186),
+    ALWAYS(I286REAL),
+    ALWAYS(I286PROTECTED),
+    ALWAYS(I386),
+    ALWAYS(I486),
+    ALWAYS(I486REAL),
+    ALWAYS(PENTIUMREAL),
+    ALWAYS(PPRO),
+    ALWAYS(FAT_NOP),
+    ALWAYS(PREFETCH_NOP),
+    ALWAYS(PAUSE),
+    ALWAYS(RDPMC),
     BIT(X87, 1, EDX, 0),
     BIT(CMOV, 1, EDX, 15),
     BIT(FCMOV, 1, EDX, 15),
@@ -92,23 +109,42 @@ static const struct isa_rule rules[] = {
 /* Encodings that a CPU without the extension executes as NOP: they lie in 0F 0D and 0F 18..1F (SDM vol. 2, NOP; hint
  * instructions of CET and MPX were put there on purpose). The model has none of the extensions. */
 static const ZydisMnemonic nops[] = {
-    ZYDIS_MNEMONIC_ENDBR32, ZYDIS_MNEMONIC_ENDBR64, ZYDIS_MNEMONIC_RDSSPD, ZYDIS_MNEMONIC_RDSSPQ, ZYDIS_MNEMONIC_BNDMK,
-    ZYDIS_MNEMONIC_BNDCL, ZYDIS_MNEMONIC_BNDCU, ZYDIS_MNEMONIC_BNDCN, ZYDIS_MNEMONIC_BNDMOV, ZYDIS_MNEMONIC_BNDLDX,
-    ZYDIS_MNEMONIC_BNDSTX, ZYDIS_MNEMONIC_CLDEMOTE, ZYDIS_MNEMONIC_PREFETCHWT1,
+    ZYDIS_MNEMONIC_ENDBR32,     ZYDIS_MNEMONIC_ENDBR64, ZYDIS_MNEMONIC_RDSSPD, ZYDIS_MNEMONIC_RDSSPQ,
+    ZYDIS_MNEMONIC_BNDMK,       ZYDIS_MNEMONIC_BNDCL,   ZYDIS_MNEMONIC_BNDCU,  ZYDIS_MNEMONIC_BNDCN,
+    ZYDIS_MNEMONIC_BNDMOV,      ZYDIS_MNEMONIC_BNDLDX,  ZYDIS_MNEMONIC_BNDSTX, ZYDIS_MNEMONIC_CLDEMOTE,
+    ZYDIS_MNEMONIC_PREFETCHWT1,
 };
 
 /* In the model, but not comparable with a host. */
-static const struct skip { ZydisMnemonic mnemonic; const char *why; } skips[] = {
+static const struct skip {
+    ZydisMnemonic mnemonic;
+    const char *why;
+} skips[] = {
 #define M(name) ZYDIS_MNEMONIC_##name
 #define EMULATED "answered by the virtual machine, not by the host; tests/guest"
 #define XSTATE "state images are emulated, a host's differ by history; tests/guest"
 #define UMIP "Linux emulates it for user mode where the CPU has UMIP; tests/guest"
 #define ENTERS_KERNEL "natively it enters the host's kernel; tests/guest"
-    {M(CPUID), EMULATED}, {M(RDTSC), EMULATED}, {M(RDTSCP), EMULATED}, {M(RDPID), EMULATED}, {M(XGETBV), EMULATED},
-    {M(XSAVE), XSTATE}, {M(XSAVE64), XSTATE}, {M(XSAVEC), XSTATE}, {M(XSAVEC64), XSTATE}, {M(XSAVEOPT), XSTATE},
-    {M(XSAVEOPT64), XSTATE}, {M(XRSTOR), XSTATE}, {M(XRSTOR64), XSTATE},
-    {M(SGDT), UMIP}, {M(SIDT), UMIP}, {M(SLDT), UMIP}, {M(SMSW), UMIP}, {M(STR), UMIP},
-    {M(SYSCALL), ENTERS_KERNEL}, {M(SYSENTER), ENTERS_KERNEL},
+    {M(CPUID), EMULATED},
+    {M(RDTSC), EMULATED},
+    {M(RDTSCP), EMULATED},
+    {M(RDPID), EMULATED},
+    {M(XGETBV), EMULATED},
+    {M(XSAVE), XSTATE},
+    {M(XSAVE64), XSTATE},
+    {M(XSAVEC), XSTATE},
+    {M(XSAVEC64), XSTATE},
+    {M(XSAVEOPT), XSTATE},
+    {M(XSAVEOPT64), XSTATE},
+    {M(XRSTOR), XSTATE},
+    {M(XRSTOR64), XSTATE},
+    {M(SGDT), UMIP},
+    {M(SIDT), UMIP},
+    {M(SLDT), UMIP},
+    {M(SMSW), UMIP},
+    {M(STR), UMIP},
+    {M(SYSCALL), ENTERS_KERNEL},
+    {M(SYSENTER), ENTERS_KERNEL},
 #undef M
 };
 
@@ -140,7 +176,8 @@ static bool isa_in_model(ZydisISASet set)
 static bool xsave_option(ZydisISASet set) /* leaf 0xd, subleaf 1, EAX: XSAVEOPT, XSAVEC, XSAVES */
 {
     uint32_t eax = cpu_cpuid(&model_state, model_features, 0xd, 1).eax;
-    return (set == ISA(XSAVEOPT) && (eax & 1)) || (set == ISA(XSAVEC) && (eax & 2)) || (set == ISA(XSAVES) && (eax & 8));
+    return (set == ISA(XSAVEOPT) && (eax & 1)) || (set == ISA(XSAVEC) && (eax & 2)) ||
+           (set == ISA(XSAVES) && (eax & 8));
 }
 
 static bool is_nop(ZydisMnemonic m)

@@ -7,7 +7,8 @@
  *
  * The handler runs on its own stack and first of all takes back FS, because the guest's may be anything and libc's
  * thread data hangs on it. It leaves by loading the stack pointer saved before, not by returning. */
-#include <errno.h>
+#include <cpuid.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,22 +23,23 @@
 enum {
     STACK_LEN = 256 * 1024,
     XSTATE_MAX = 16384,
-    XSTATE_BV = 512,      /* offset of the XSAVE header */
-    SW_EXTENDED_SIZE = 468, SW_XFEATURES = 472, /* struct _fpx_sw_bytes at offset 464 of the image */
+    XSTATE_BV = 512, /* offset of the XSAVE header */
+    SW_EXTENDED_SIZE = 468,
+    SW_XFEATURES = 472, /* struct _fpx_sw_bytes at offset 464 of the image */
     HWCAP2_FSGSBASE_BIT = 2,
-    SI_TRAP_TRACE = 2,  /* si_code of a single step */
+    SI_TRAP_TRACE = 2, /* si_code of a single step */
 };
 
 /* Read and written by the assembly below; offsets are fixed there. */
 struct native_switch {
-    uint64_t host_rsp;      /* 0 */
-    uint64_t host_fs;       /* 8 */
-    uint64_t fs_base;       /* 16 */
-    uint64_t gs_base;       /* 24 */
-    uint64_t flags;         /* 32: flags that sigreturn does not load: NT, ID */
-    uint16_t sel[6];        /* 40: enum segreg order */
+    uint64_t host_rsp; /* 0 */
+    uint64_t host_fs;  /* 8 */
+    uint64_t fs_base;  /* 16 */
+    uint64_t gs_base;  /* 24 */
+    uint64_t flags;    /* 32: flags that sigreturn does not load: NT, ID */
+    uint16_t sel[6];   /* 40: enum segreg order */
     uint16_t pad[2];
-    uint64_t armed;         /* 56: a case is running, so a signal is its end */
+    uint64_t armed; /* 56: a case is running, so a signal is its end */
 };
 extern struct native_switch native_sw;
 struct native_switch native_sw;
@@ -254,8 +256,66 @@ static const char *map_memory(void)
     return mprotect(ro, PAGE_SIZE, PROT_READ) < 0 ? "mprotect failed" : NULL;
 }
 
-const char *native_init(void)
+/* Undefined flags are the host's in an engine too, but the order of faults within an instruction, alignment checks and
+ * what null selectors do to bases follow Intel's cores. */
+static bool is_intel(void)
 {
+    unsigned a, b, c, d;
+    __cpuid(0, a, b, c, d);
+    return b == signature_INTEL_ebx && c == signature_INTEL_ecx && d == signature_INTEL_edx;
+}
+
+/* Linux delays a process that locks across a cache line by 10 ms or more where the CPU reports that. */
+static bool split_locks_cost(void)
+{
+    static int cost = -1;
+    if (cost < 0) {
+        FILE *f = fopen("/proc/cpuinfo", "r");
+        char line[8192];
+        cost = 0;
+        while (f && !cost && fgets(line, sizeof(line), f))
+            cost = strstr(line, "split_lock_detect") != NULL;
+        if (f)
+            fclose(f);
+    }
+    return cost;
+}
+
+bool native_refuses(const struct test_case *tc)
+{
+    bool locked = (tc->zi.attributes & ZYDIS_ATTRIB_HAS_LOCK) || tc->zi.mnemonic == ZYDIS_MNEMONIC_XCHG;
+    return locked && tc->ea_count && (tc->ea[0] & 63) > 48 && split_locks_cost();
+}
+
+/* Linux keeps the number of the CPU in the limit of a descriptor that user mode may look at. */
+static void pin(unsigned worker)
+{
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
+        return;
+    unsigned skip = worker % (unsigned)CPU_COUNT(&allowed), cpu = 0;
+    while (!CPU_ISSET(cpu, &allowed) || skip-- > 0)
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof(one), &one);
+}
+
+bool native_descriptor(uint16_t sel, uint16_t *attr_out, uint32_t *limit_out)
+{
+    uint32_t lar, lsl;
+    bool seen;
+    __asm__("lar %3, %0\n\tlsl %3, %1" : "=&r"(lar), "=&r"(lsl), "=@ccz"(seen) : "r"((uint32_t)sel));
+    *attr_out = (uint16_t)(lar >> 8 & 0xf0ff);
+    *limit_out = lsl;
+    return seen;
+}
+
+const char *native_init(unsigned worker)
+{
+    if (!is_intel())
+        return "the comparison knows Intel's CPUs only";
+    pin(worker);
     if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT))
         return "the kernel has no FSGSBASE";
     stack_t ss = {.ss_size = STACK_LEN};

@@ -110,7 +110,8 @@ def test_idle():  # labels: slow linux
 def test_killed():  # labels: slow linux
     """Killed somewhere in the boot."""
     running = Running(["record", "-o", path("a.hwr"), *linux("short")], name="record")
-    time.sleep(rng.uniform(2, 20))
+    running.wait_for(rng.choice([b"Linux version", b"Kernel command line", b"registered taskstats", b"short: counted"]))
+    time.sleep(rng.uniform(0, 0.05))
     running.kill(signal.SIGKILL)
     console = running.finish().out
     check(info(path("a.hwr"))["state"] == "not closed", "not called so")
