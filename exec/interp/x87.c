@@ -267,9 +267,10 @@ static unsigned env_save(struct vcpu *v, bool wide, uint8_t *p)
 static void x87_span(struct vcpu *v, const struct insn *in, uint32_t len, bool write, struct span *sp)
 {
     enum mmu_access acc = write ? ACC_WRITE : ACC_READ;
-    uint64_t lin = lin_addr(v, in->seg, insn_ea(v, in), len, write);
+    uint64_t ea = insn_ea(v, in), end = (ea + len - 1) & in->addr_mask;
+    uint64_t lin = lin_addr(v, in->seg, ea, len, write), last = lin_addr(v, in->seg, end, 1, write);
     mmu_probe(v, lin, in->x ? 4 : 2, acc, cpu_of(v)->mmu_mode, in->seg);
-    mmu_probe(v, (lin + len - 1) & cpu_of(v)->lin_mask, 1, acc, cpu_of(v)->mmu_mode, in->seg);
+    mmu_probe(v, last, 1, acc, cpu_of(v)->mmu_mode, in->seg);
     mmu_span(v, lin, len, acc, cpu_of(v)->mmu_mode, in->seg, sp);
 }
 

@@ -144,12 +144,14 @@ static void fx_translate(struct vcpu *v, const struct insn *in, enum mmu_access 
 {
     if (v->s.cr0 & (CR0_EM | CR0_TS))
         vcpu_raise(v, VEC_NM);
-    uint64_t lin = lin_addr(v, in->seg, insn_ea(v, in), FXSAVE_LEN, acc != ACC_READ);
+    uint64_t ea = insn_ea(v, in), end = (ea + FXSAVE_LEN - 1) & in->addr_mask;
+    uint64_t lin = lin_addr(v, in->seg, ea, FXSAVE_LEN, false); /* whether it may be written is asked last */
     mmu_check_canonical(v, lin, in->seg); /* before alignment, in hardware */
     mmu_check_align(v, lin, 4);
     if (lin & 15)
         vcpu_raise_err(v, VEC_GP, 0);
-    mmu_probe(v, (lin + FXSAVE_LEN - 1) & cpu_of(v)->lin_mask, 1, acc, cpu_of(v)->mmu_mode, in->seg); /* first, in hardware */
+    uint64_t last = lin_addr(v, in->seg, end, 1, acc != ACC_READ);
+    mmu_probe(v, last, 1, acc, cpu_of(v)->mmu_mode, in->seg); /* before the first byte, in hardware */
     mmu_span(v, lin, FXSAVE_LEN, acc, cpu_of(v)->mmu_mode, in->seg, sp);
 }
 

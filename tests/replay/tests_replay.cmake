@@ -7,6 +7,7 @@ endif()
 
 set(replay_dir ${CMAKE_CURRENT_SOURCE_DIR}/replay)
 set(small_guest ${CMAKE_BINARY_DIR}/replay/guest.elf)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/replay)
 add_custom_command(OUTPUT ${small_guest} DEPENDS ${replay_dir}/guest.S VERBATIM
   COMMAND ${CMAKE_C_COMPILER} -m32 -c -o ${small_guest}.o ${replay_dir}/guest.S
   COMMAND ${LD} -m elf_i386 -n --no-warn-rwx-segments --build-id=none -Ttext=0x100000 -o ${small_guest} ${small_guest}.o)

@@ -133,6 +133,7 @@ static const struct form forms[] = {
     {"48c4e270f2c2", MODE_LONG64, VEC_UD, 0},
     {"64c4e270f200", MODE_LONG64, -1, 6},
     {"c4e274f2c2", MODE_LONG64, VEC_UD, 0}, /* L = 1 */
+    {"c5fab8c0", MODE_LONG64, VEC_UD, 0}, /* POPCNT, of Knights Corner only */
     /* operand-size prefix and near branches: ignored in 64-bit mode */
     {"66e900000000", MODE_LONG64, -1, 6},
     {"66e90000", MODE_PROT32, -1, 4},
