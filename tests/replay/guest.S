@@ -1,6 +1,6 @@
 /* tests/replay/guest.S: a small Multiboot guest whose path depends on everything that crosses the door.
  *
- * Each round it stirs 64 KiB of memory (some 150,000 ticks), mixes in the time stamp counter, and mixes in and echoes
+ * Each round it stirs 64 KiB of memory (some 180,000 ticks), mixes in the time stamp counter, and mixes in and echoes
  * what was typed at COM1. Every 16th round prints the state, so that a replay that differs anywhere shows on the console
  * soon. The command line chooses: rounds=N (default 200), and how it ends, end=X:
  *   exit    debug exit with value 1, status 3 (default)      reset   reset through the keyboard controller
