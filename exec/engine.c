@@ -3,20 +3,96 @@
 
 #include <stdlib.h>
 
+#include "exec/dbt/dbt_engine.h"
 #include "exec/interp/interp.h"
 #include "exec/x86/hostclass.h"
 #include "exec/x86/host_thunk.h"
 #include "exec/x86/mmu.h"
 
-const struct engine_ops *const engines[] = {&engine_interp, NULL};
+const struct engine_ops *const engines[] = {&engine_interp, &engine_dbt, NULL};
 
-const struct engine_ops *engine_find(const char *name)
+/* ---- specifications ---- */
+
+static const struct engine_ops *engine_find(const char *name, size_t len)
 {
     for (const struct engine_ops *const *e = engines; *e; e++)
-        if (!strcmp((*e)->name, name))
+        if (strlen((*e)->name) == len && !memcmp((*e)->name, name, len))
             return *e;
     return NULL;
 }
+
+struct option_row { const char *name; size_t at; uint64_t min, max; };
+#define OPTION(name, min, max) {#name, offsetof(struct engine_options, name), min, max}
+static const struct option_row option_rows[] = {
+    OPTION(cache, KIB(64), GIB(1)), OPTION(block, 1, 64), OPTION(nochain, 0, 1), OPTION(flush, 0, UINT32_MAX), OPTION(exact, 0, 1),
+};
+
+static bool parse_number(const char *s, size_t len, uint64_t *out)
+{
+    char *end;
+    *out = strtoull(s, &end, 0);
+    uint64_t unit = *end == 'K' ? KIB(1) : *end == 'M' ? MIB(1) : 1;
+    end += unit > 1;
+    if (end == s || end != s + len || *out > UINT64_MAX / unit)
+        return false;
+    *out *= unit;
+    return true;
+}
+
+static bool parse_option(const char *s, size_t len, struct engine_options *out)
+{
+    const char *value = memchr(s, '=', len);
+    if (!value)
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(option_rows); i++) {
+        const struct option_row *row = &option_rows[i];
+        uint64_t n;
+        if (strlen(row->name) != (size_t)(value - s) || memcmp(row->name, s, (size_t)(value - s)))
+            continue;
+        if (!parse_number(value + 1, len - (size_t)(value + 1 - s), &n) || n < row->min || n > row->max)
+            return false;
+        *(uint64_t *)(void *)((uint8_t *)out + row->at) = n;
+        return true;
+    }
+    return false;
+}
+
+static struct err *parse_spec(const char *spec, const struct engine_ops **ops, struct engine_options *o)
+{
+    *o = (struct engine_options){0};
+    *ops = engines[0];
+    if (!spec)
+        return NULL;
+    size_t name_len = strcspn(spec, ":");
+    *ops = engine_find(spec, name_len);
+    if (!*ops)
+        return err_new(ERR_USAGE, "unknown engine \"%.*s\"; `hyperwind help` lists them", (int)name_len, spec);
+    const char *s = spec + name_len;
+    while (*s) {
+        size_t len = strcspn(++s, ",");
+        if (!parse_option(s, len, o))
+            return err_new(ERR_USAGE, "engine option \"%.*s\" is not one, or out of range", (int)len, s);
+        s += len;
+    }
+    return NULL;
+}
+
+struct err *engine_check(const char *spec)
+{
+    const struct engine_ops *ops;
+    struct engine_options o;
+    return parse_spec(spec, &ops, &o);
+}
+
+struct err *engine_create(const char *spec, struct machine *m, struct engine **out)
+{
+    const struct engine_ops *ops;
+    struct engine_options o;
+    struct err *e = parse_spec(spec, &ops, &o);
+    return e ? e : ops->create(m, &o, out);
+}
+
+/* ---- what engines share ---- */
 
 struct err *exec_attach(struct machine *m)
 {

@@ -13,6 +13,16 @@
 struct machine;
 struct engine;
 
+/* What may be chosen about an engine. Nothing of it changes what a guest sees: most exist to prove just that. 0: the
+ * engine's own choice. */
+struct engine_options {
+    uint64_t cache;  /* bytes of translated code kept, 64 KiB .. 1 GiB */
+    uint64_t block;  /* most instructions of a block, 1 .. 64 */
+    uint64_t nochain; /* 1: blocks do not jump to each other */
+    uint64_t flush;  /* forget all translated code about every so many calls from it */
+    uint64_t exact;  /* 1: a stop inside a block is reached by a shorter block, not by the interpreter */
+};
+
 enum engine_stop {
     STOP_TICKS,    /* vcpu.ticks == until */
     STOP_HALT,     /* the vCPU is halted and nothing is deliverable */
@@ -24,7 +34,7 @@ enum engine_stop {
 struct engine_ops {
     const char *name;
     const char *summary;
-    struct err *(*create)(struct machine *m, struct engine **out);
+    struct err *(*create)(struct machine *m, const struct engine_options *o, struct engine **out);
     void (*destroy)(struct engine *e);
     enum engine_stop (*run)(struct engine *e, uint64_t until);
 };
@@ -36,7 +46,10 @@ struct engine {
 
 /* The engines built in, NULL-terminated; the first is the default. */
 extern const struct engine_ops *const engines[];
-const struct engine_ops *engine_find(const char *name); /* NULL when unknown */
+/* `spec`: NAME[:OPTION=N,...] with the members of struct engine_options; N may end in K or M. NULL: the default engine.
+ * Call exec_attach() before. Errors: ERR_USAGE, ERR_HOST. */
+must_check struct err *engine_create(const char *spec, struct machine *m, struct engine **out);
+must_check struct err *engine_check(const char *spec); /* the ERR_USAGE of engine_create() alone */
 
 /* Engines of one machine share the soft TLB; exec_attach() creates it. Call once per machine before creating engines. */
 must_check struct err *exec_attach(struct machine *m);

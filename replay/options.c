@@ -29,7 +29,7 @@ static const struct option_row rows[] = {
     {"--clock", "host|virtual", CLOCK, AT(host_clock), BOOT,
      "guest time follows the host's (default), or is a function of ticks alone"},
     {"--cpu", "+F,-F", CPU, AT(cpu_features), BOOT, "CPU model options: sha, mitigations"},
-    {"--engine", "NAME", TEXT, AT(engine), RUNNING, "what executes the guest: interp"},
+    {"--engine", "NAME", TEXT, AT(engine), RUNNING, "what executes the guest: interp, dbt"},
     {"--console", "SPEC", TEXT, AT(console), BOOT, "COM1 goes to stdio (default), none or unix:PATH"},
     {"--limit-ticks", "N", NUMBER, AT(limit_ticks), BOOT, "end after N ticks"},
     {"--verify", NULL, FLAG, AT(verify), CMD_RECORD, "replay the recording at once"},

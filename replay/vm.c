@@ -15,10 +15,9 @@ enum { RAM_MIN = 1 << 20 };
 struct err *vm_create(const struct vm_spec *spec, struct nondet door, struct vm *out)
 {
     *out = (struct vm){0};
-    const struct engine_ops *ops = spec->engine ? engine_find(spec->engine) : engines[0];
-    if (!ops)
-        return err_new(ERR_USAGE, "unknown engine \"%s\"; `hyperwind help` lists them", spec->engine);
-    struct err *e = cpu_check_host(spec->cpu_features);
+    struct err *e = engine_check(spec->engine);
+    if (!e)
+        e = cpu_check_host(spec->cpu_features);
     if (e)
         return e;
     struct machine_config cfg = {.ram_len = spec->ram_len, .rate_q32 = spec->host_clock ? RATE_HOST : RATE_VIRTUAL,
@@ -30,7 +29,7 @@ struct err *vm_create(const struct vm_spec *spec, struct nondet door, struct vm 
     if (!e)
         e = exec_attach(out->machine);
     if (!e)
-        e = ops->create(out->machine, &out->engine);
+        e = engine_create(spec->engine, out->machine, &out->engine);
     if (e)
         vm_destroy(out);
     return e;

@@ -2,10 +2,20 @@
 #ifndef HW_MAP_H
 #define HW_MAP_H
 
-#include "core/base/base.h"
+#include "core/base/err.h"
 
 /* NULL when there is no address space left. The host may run short later, when pages are touched. */
 void *map_zero(size_t len);
 void map_free(void *p, size_t len); /* the same len; NULL is fine */
+void map_clear(void *p, size_t len); /* zero it and give its memory back */
+
+/* Memory for generated code: one memfd mapped twice, writable at rw and executable at rx; no mapping is both. `lead` bytes of
+ * plain memory lie right before rx, so that code reaches them relative to RIP. Multiples of 4 KiB. */
+struct code_map {
+    uint8_t *rw, *rx, *lead;
+    size_t len, lead_len;
+};
+must_check struct err *code_map_init(struct code_map *c, size_t lead_len, size_t len); /* ERR_HOST */
+void code_map_deinit(struct code_map *c); /* zeroed: fine */
 
 #endif

@@ -56,11 +56,11 @@ static void unhash(struct block_cache *bc, uint32_t id)
 }
 
 /* Bytes of a traced page are about to change: drop the blocks they belong to. */
-static void code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
+static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
 {
     struct block_cache *bc = self;
     if (!(bc->code_lines[page] & lines_of(off, len)))
-        return;
+        return bc->page_blocks[page];
     bool any = false;
     uint64_t lines = 0;
     uint32_t *at = &bc->page_blocks[page];
@@ -76,10 +76,9 @@ static void code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
         }
     }
     bc->code_lines[page] = lines;
-    if (!bc->page_blocks[page])
-        mem_trace_clear(bc->mem, page, PAGE_TRACE_CODE);
     if (any)
         mmu_code_dropped(bc->v);
+    return bc->page_blocks[page];
 }
 
 static void flush(void *self)
@@ -88,8 +87,7 @@ static void flush(void *self)
     for (uint32_t i = 0; i < bc->blocks; i++) {
         uint32_t page = bc->block[i].page;
         bc->page_blocks[page] = 0;
-        bc->code_lines[page] = 0;
-        mem_trace_clear(bc->mem, page, PAGE_TRACE_CODE);
+        bc->code_lines[page] = 0; /* the page stays traced until it is written: others may have code there */
     }
     memset(bc->bucket, 0, BUCKETS * sizeof(*bc->bucket));
     bc->blocks = bc->insns = 0;
@@ -221,7 +219,7 @@ struct err *block_cache_create(struct vcpu *v, struct block_cache **out)
         block_cache_destroy(bc);
         return err_new(ERR_HOST, "out of memory for the block cache");
     }
-    mmu_set_code_owner(v->mmu, (struct code_owner){bc, code_write, flush});
+    mmu_add_code_owner(v->mmu, (struct code_owner){bc, code_write, flush, NULL});
     *out = bc;
     return NULL;
 }
@@ -231,7 +229,7 @@ void block_cache_destroy(struct block_cache *bc)
     if (!bc)
         return;
     if (bc->v->mmu)
-        mmu_set_code_owner(bc->v->mmu, (struct code_owner){0});
+        mmu_remove_code_owner(bc->v->mmu, bc);
     map_free(bc->block, BLOCKS * sizeof(*bc->block));
     map_free(bc->insn, INSNS * sizeof(*bc->insn));
     map_free(bc->bucket, BUCKETS * sizeof(*bc->bucket));

@@ -12,6 +12,7 @@
 
 #include "exec/interp/block.h"
 #include "exec/x86/mmu.h"
+#include "exec/x86/run.h"
 #include "exec/x86/sys.h"
 
 enum { DR7_ENABLES = 0xff };
@@ -20,13 +21,6 @@ struct interp {
     struct engine e;
     struct block_cache *blocks;
 };
-
-static bool needs_attention(const struct vcpu *v)
-{
-    const struct vcpu_state *s = &v->s;
-    return v->brk | v->machine->clock.deadline_moved | s->shadow | s->activity | s->nmi_pending | s->pending_db |
-           (s->rflags & (FL_TF | FL_RF)) | (v->intr ? s->rflags & FL_IF : 0) | (s->dr[7] & DR7_ENABLES);
-}
 
 /* Run the first n instructions of a block (fewer when one of them asks for a break). R_RIP and ticks are exact after. */
 static inline void run_insns(struct vcpu *v, struct cpu *c, const struct block *b, uint64_t n)
@@ -100,7 +94,7 @@ static void run_fast(struct interp *it, struct vcpu *v, struct cpu *c)
     struct block *b = block_lookup(it->blocks, fetch_lin(v, c));
     for (;;) {
         run_insns(v, c, b, bounded(v, c, b, c->until - v->ticks));
-        if (unlikely(needs_attention(v) || v->ticks >= c->until || c->kick))
+        if (unlikely(run_needs_attention(v) || v->ticks >= c->until || c->kick))
             return;
         uint64_t lin = fetch_lin(v, c);
         struct block *next = follow_link(b, c, lin);
@@ -130,36 +124,6 @@ static void step(struct interp *it, struct vcpu *v, struct cpu *c)
         debug_after_insn(v, tf);
 }
 
-/* Where vcpu_raise() lands: put the vCPU at the faulting instruction, then deliver. */
-static void take_fault(struct vcpu *v, struct cpu *c)
-{
-    if (c->cur) {
-        v->ticks += (uint64_t)(c->cur - c->first);
-        v->s.r[R_RIP] = insn_rip(v, c->cur);
-        c->cur = NULL;
-    }
-    c->bounce.active = false;
-    deliver_fault(v);
-    v->ticks++;
-}
-
-/* The stop that is due now, or -1. Order matters to nobody but must be the same for all engines. */
-static int due_stop(struct vcpu *v, struct cpu *c)
-{
-    struct machine *m = v->machine;
-    if (m->request)
-        return STOP_REQUEST;
-    if (m->clock.deadline_moved)
-        return STOP_DEADLINE;
-    if (v->ticks >= c->until)
-        return STOP_TICKS;
-    if (c->kick) {
-        c->kick = false;
-        return STOP_KICK;
-    }
-    return -1;
-}
-
 static enum engine_stop interp_run(struct engine *e, uint64_t until)
 {
     struct interp *it = (struct interp *)e;
@@ -167,11 +131,11 @@ static enum engine_stop interp_run(struct engine *e, uint64_t until)
     struct cpu *c = cpu_of(v);
 
     if (setjmp(c->unwind))
-        take_fault(v, c);
+        run_take_fault(v);
     for (;;) {
         c->until = until;
         v->brk = 0;
-        int stop = due_stop(v, c);
+        int stop = run_due_stop(v, until);
         if (stop >= 0)
             return (enum engine_stop)stop;
         if (event_pending(v) && deliver_pending(v)) {
@@ -180,7 +144,7 @@ static enum engine_stop interp_run(struct engine *e, uint64_t until)
         }
         if (v->s.activity == VCPU_HALTED)
             return STOP_HALT;
-        if (needs_attention(v))
+        if (run_needs_attention(v))
             step(it, v, c);
         else
             run_fast(it, v, c);
@@ -196,8 +160,9 @@ static void interp_destroy(struct engine *e)
     free(it);
 }
 
-static struct err *interp_create(struct machine *m, struct engine **out)
+static struct err *interp_create(struct machine *m, const struct engine_options *o, struct engine **out)
 {
+    (void)o;
     struct interp *it = calloc(1, sizeof(*it));
     if (!it)
         return err_new(ERR_HOST, "out of memory for the interpreter");

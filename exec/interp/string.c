@@ -77,7 +77,7 @@ static inline uint8_t *peek(struct vcpu *v, unsigned seg, uint64_t ea, uint64_t 
     const struct tlb_entry *e = dtlb_slot(v, lin);
     if (((write ? e->tag_w : e->tag_r) ^ lin) > PAGE_SIZE - len)
         return NULL;
-    return (uint8_t *)(uintptr_t)(lin + e->addend);
+    return tlb_host(e, lin);
 }
 static inline bool src_ready(struct vcpu *v, const struct insn *in, unsigned size)
 {

@@ -38,7 +38,7 @@ static inline struct tlb_entry *dtlb_slot(const struct vcpu *v, uint64_t lin)
         uint##bits##_t x;                                                                              \
         if (unlikely((e->tag_r ^ lin) > PAGE_SIZE - bits / 8))                                         \
             return (uint##bits##_t)mmu_slow_load(v, lin, bits / 8, seg);                               \
-        memcpy(&x, (const void *)(uintptr_t)(lin + e->addend), sizeof(x));                             \
+        memcpy(&x, tlb_host(e, lin), sizeof(x));                             \
         return x;                                                                                      \
     }
 #define ACCESS_ST(bits)                                                                                \
@@ -50,7 +50,7 @@ static inline struct tlb_entry *dtlb_slot(const struct vcpu *v, uint64_t lin)
             mmu_slow_store(v, lin, bits / 8, x, seg);                                                  \
             return;                                                                                    \
         }                                                                                              \
-        memcpy((void *)(uintptr_t)(lin + e->addend), &x, sizeof(x));                                   \
+        memcpy(tlb_host(e, lin), &x, sizeof(x));                                   \
     }
 ACCESS_LD(8) ACCESS_LD(16) ACCESS_LD(32) ACCESS_LD(64)
 ACCESS_ST(8) ACCESS_ST(16) ACCESS_ST(32) ACCESS_ST(64)
@@ -66,7 +66,7 @@ static inline void *rmw(struct vcpu *v, unsigned seg, uint64_t ea, uint32_t len)
     const struct tlb_entry *e = dtlb_slot(v, lin);
     if (unlikely((e->tag_w ^ lin) > PAGE_SIZE - len))
         return access_slow(v, lin, len, ACC_RMW, seg);
-    return (void *)(uintptr_t)(lin + e->addend);
+    return tlb_host(e, lin);
 }
 static inline void rmw_end(struct vcpu *v)
 {
@@ -79,7 +79,7 @@ static inline const void *rd(struct vcpu *v, unsigned seg, uint64_t ea, uint32_t
     const struct tlb_entry *e = dtlb_slot(v, lin);
     if (unlikely((e->tag_r ^ lin) > PAGE_SIZE - len))
         return access_slow(v, lin, len, ACC_READ, seg);
-    return (const void *)(uintptr_t)(lin + e->addend);
+    return tlb_host(e, lin);
 }
 static inline void *wr(struct vcpu *v, unsigned seg, uint64_t ea, uint32_t len)
 {
@@ -87,7 +87,7 @@ static inline void *wr(struct vcpu *v, unsigned seg, uint64_t ea, uint32_t len)
     const struct tlb_entry *e = dtlb_slot(v, lin);
     if (unlikely((e->tag_w ^ lin) > PAGE_SIZE - len))
         return access_slow(v, lin, len, ACC_WRITE, seg);
-    return (void *)(uintptr_t)(lin + e->addend);
+    return tlb_host(e, lin);
 }
 static inline void wr_end(struct vcpu *v) { rmw_end(v); }
 

@@ -11,13 +11,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <ucontext.h>
-#include <unistd.h>
 
 #include <cpuid.h>
 
-#include "core/base/cleanup.h"
+#include "core/base/map.h"
 #include "exec/x86/fpu.h"
 
 enum {
@@ -29,8 +27,8 @@ enum {
 struct thunk_arena {
     struct thunk table[TABLE_SIZE]; /* open addressing by key */
     unsigned used;
-    uint8_t *rw, *rx;    /* the same pages */
-    size_t len, fill;    /* bytes */
+    struct code_map code;
+    size_t fill;         /* bytes */
     size_t prologue_len; /* the header below, which a reset keeps */
     uint32_t default_mxcsr; /* offset of the host's MXCSR in the header */
     uint32_t fpe_exit, illegal_exit; /* offsets */
@@ -139,7 +137,7 @@ static void emit_guest_mxcsr(struct emit *e, unsigned op) /* op: 2 LDMXCSR, 3 ST
 static void emit_host_mxcsr(struct emit *e) /* ldmxcsr [rip + default] */
 {
     PUT(e, 0x0f, 0xae, 0x15);
-    put32(e, e->a->default_mxcsr - (uint32_t)(e->p + 4 - e->a->rw));
+    put32(e, e->a->default_mxcsr - (uint32_t)(e->p + 4 - e->a->code.rw));
 }
 
 /* EFLAGS to the state: lahf; seto al; mov [r8 + aflags], ax. Destroys RAX. */
@@ -262,7 +260,7 @@ static void emit_x87(struct emit *e, union thunk_key k)
 /* What the signal handler diverts to: undo everything a thunk may have changed of the host's state. */
 static uint32_t emit_exit(struct emit *e, enum thunk_status status)
 {
-    uint32_t off = (uint32_t)(e->p - e->a->rw);
+    uint32_t off = (uint32_t)(e->p - e->a->code.rw);
     if (status == THUNK_FPE)
         emit_guest_mxcsr(e, 3);
     emit_host_mxcsr(e);
@@ -273,24 +271,24 @@ static uint32_t emit_exit(struct emit *e, enum thunk_status status)
 
 static void emit_header(struct thunk_arena *a)
 {
-    struct emit e = {a->rw, a};
+    struct emit e = {a->code.rw, a};
     a->default_mxcsr = 0;
     put32(&e, MXCSR_INIT);
     a->fpe_exit = emit_exit(&e, THUNK_FPE);
     a->illegal_exit = emit_exit(&e, THUNK_ILLEGAL);
-    a->prologue_len = align_up((uint64_t)(e.p - a->rw), 16);
+    a->prologue_len = align_up((uint64_t)(e.p - a->code.rw), 16);
     a->fill = a->prologue_len;
 }
 
 static thunk_fn *generate(struct thunk_arena *a, union thunk_key key)
 {
-    struct emit e = {a->rw + a->fill, a};
-    uintptr_t code = (uintptr_t)a->rx + a->fill;
+    struct emit e = {a->code.rw + a->fill, a};
+    uintptr_t code = (uintptr_t)a->code.rx + a->fill;
     if (key.kind == THUNK_X87)
         emit_x87(&e, key);
     else
         emit_vector(&e, key);
-    a->fill = align_up((uint64_t)(e.p - a->rw), 16);
+    a->fill = align_up((uint64_t)(e.p - a->code.rw), 16);
     if (a->resets) {
         /* These bytes may have been executed before and were written through another address: serialise
          * (SDM vol. 3, 9.1.3). */
@@ -318,7 +316,7 @@ const struct thunk *thunk_find(struct thunk_arena *a, union thunk_key key)
     struct thunk *t = &a->table[h];
     if (t->key.bits == key.bits)
         return t;
-    if (a->used == TABLE_FULL || a->len - a->fill < THUNK_MAX_LEN) {
+    if (a->used == TABLE_FULL || a->code.len - a->fill < THUNK_MAX_LEN) {
         reset(a);
         return thunk_find(a, key);
     }
@@ -339,7 +337,7 @@ static struct thunk_arena *arena_of(uintptr_t pc)
 {
     for (unsigned i = 0; i < MAX_ARENAS; i++) {
         struct thunk_arena *a = atomic_load_explicit(&arenas[i], memory_order_acquire);
-        if (a && pc - (uintptr_t)a->rx < a->len)
+        if (a && pc - (uintptr_t)a->code.rx < a->code.len)
             return a;
     }
     return NULL;
@@ -363,7 +361,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
     greg_t *rip = &uc->uc_mcontext.gregs[REG_RIP];
     struct thunk_arena *a = arena_of((uintptr_t)*rip);
     if (a)
-        *rip = (greg_t)((uintptr_t)a->rx + (sig == SIGFPE ? a->fpe_exit : a->illegal_exit));
+        *rip = (greg_t)((uintptr_t)a->code.rx + (sig == SIGFPE ? a->fpe_exit : a->illegal_exit));
     else
         chain(sig == SIGFPE ? &old_fpe : &old_ill, sig, info, ctx);
 }
@@ -410,36 +408,12 @@ static void unregister_arena(struct thunk_arena *a)
 
 /* ---- life ---- */
 
-static int code_fd(void)
-{
-    const unsigned mfd_exec = 0x10; /* MFD_EXEC, Linux 6.3; older kernels refuse it and need it not */
-    int fd = memfd_create("hyperwind-thunks", MFD_CLOEXEC | mfd_exec);
-    return fd < 0 && errno == EINVAL ? memfd_create("hyperwind-thunks", MFD_CLOEXEC) : fd;
-}
-
-static struct err *map_code(struct thunk_arena *a)
-{
-    AUTO_CLOSE int fd = code_fd();
-    if (fd < 0 || ftruncate(fd, (off_t)a->len))
-        return err_errno(ERR_HOST, errno, "creating %zu bytes of code memory", a->len);
-    void *rw = mmap(NULL, a->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (rw == MAP_FAILED)
-        return err_errno(ERR_HOST, errno, "mapping code memory");
-    a->rw = rw;
-    void *rx = mmap(NULL, a->len, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    if (rx == MAP_FAILED)
-        return err_errno(ERR_HOST, errno, "mapping code memory executable");
-    a->rx = rx;
-    return NULL;
-}
-
 struct err *thunk_arena_create(size_t len, struct thunk_arena **out)
 {
     struct thunk_arena *a = calloc(1, sizeof(*a));
     if (!a)
         return err_new(ERR_HOST, "out of memory");
-    a->len = len;
-    struct err *e = map_code(a);
+    struct err *e = code_map_init(&a->code, 0, len);
     if (!e)
         e = install_handlers();
     if (!e) {
@@ -460,9 +434,6 @@ void thunk_arena_destroy(struct thunk_arena *a)
     if (!a)
         return;
     unregister_arena(a);
-    if (a->rx)
-        munmap(a->rx, a->len);
-    if (a->rw)
-        munmap(a->rw, a->len);
+    code_map_deinit(&a->code);
     free(a);
 }

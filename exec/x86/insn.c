@@ -210,20 +210,29 @@ static bool lower_insn(struct vcpu *v, enum cpu_mode mode, const ZydisDecodedIns
     return info->lower(&lo);
 }
 
-unsigned insn_decode(struct vcpu *v, const uint8_t *bytes, unsigned avail, uint16_t off, struct insn *in)
+unsigned insn_decode_detail(struct vcpu *v, const uint8_t *bytes, unsigned avail, uint16_t off, struct insn *in,
+                            struct insn_detail *detail)
 {
     enum cpu_mode mode = cpu_of(v)->mode;
-    ZydisDecodedInstruction zi;
-    ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
-    ZyanStatus status = avail ? ZydisDecoderDecodeFull(&decoders[mode], bytes, avail, &zi, op) : ZYDIS_STATUS_NO_MORE_DATA;
+    ZydisDecodedInstruction *zi = &detail->zi;
+    ZydisDecodedOperand *op = detail->op;
+    ZyanStatus status = avail ? ZydisDecoderDecodeFull(&decoders[mode], bytes, avail, zi, op) : ZYDIS_STATUS_NO_MORE_DATA;
 
+    detail->valid = false;
     if (status == ZYDIS_STATUS_NO_MORE_DATA && avail < ZYDIS_MAX_INSTRUCTION_LENGTH)
         return 0;
     if (status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
         return faulting(in, raise_too_long, avail, off);
     if (!ZYAN_SUCCESS(status))
         return faulting(in, raise_ud, avail, off);
-    if (!lower_insn(v, mode, &zi, op, bytes, off, in))
-        return faulting(in, raise_ud, zi.length, off);
+    if (!lower_insn(v, mode, zi, op, bytes, off, in))
+        return faulting(in, raise_ud, zi->length, off);
+    detail->valid = true;
     return in->len;
+}
+
+unsigned insn_decode(struct vcpu *v, const uint8_t *bytes, unsigned avail, uint16_t off, struct insn *in)
+{
+    struct insn_detail detail;
+    return insn_decode_detail(v, bytes, avail, off, in, &detail);
 }

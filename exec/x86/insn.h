@@ -105,10 +105,19 @@ const struct insn_info *insn_info_of(const ZydisDecodedInstruction *zi);
 /* Byte offset into vcpu_state.r of a GPR of any width. */
 unsigned insn_gpr_offset(ZydisRegister reg);
 
+/* What the decoder saw, for a translator. */
+struct insn_detail {
+    ZydisDecodedInstruction zi;
+    ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+    bool valid; /* an instruction of the CPU model; otherwise it will raise a fault */
+};
+
 /* Decode and lower one instruction at bytes[0..avail), avail <= 15. *in is complete on return. When the bytes are no
  * instruction, too long, or outside the CPU model, it becomes one that raises the right fault when executed. Returns
  * its length, or 0 when `avail` bytes are too few to tell (the caller fetches the next page). */
 unsigned insn_decode(struct vcpu *v, const uint8_t *bytes, unsigned avail, uint16_t off, struct insn *in);
+unsigned insn_decode_detail(struct vcpu *v, const uint8_t *bytes, unsigned avail, uint16_t off, struct insn *in,
+                            struct insn_detail *detail);
 
 /* ---- for handlers ---- */
 /* Go to another address: near branches of the operand size; raises #GP(0) before anything changed. */

@@ -28,7 +28,7 @@
 #include "exec/x86/walk.h"
 
 enum {
-    SPACES = 16,
+    SPACES = MMU_SPACES,
     FETCH_USER = MMU_CACHED, FETCH_SUP, ARRAYS, /* arrays of a space: the data modes, then fetches by privilege */
     SPACE_ENTRIES = ARRAYS * TLB_SIZE,
     LEAF_BUCKETS = 1 << 16,
@@ -76,7 +76,7 @@ struct mmu {
     uint8_t *table_kinds;    /* by page */
     uint8_t *table_idle;     /* by page: see IDLE_WRITES */
     bool walker_writing;
-    struct code_owner code;
+    struct code_owner owner[CODE_OWNERS_MAX]; /* self NULL: free */
     struct bounce bounce_rd, bounce_wr;
     struct mmu_stats stats;
 };
@@ -141,13 +141,16 @@ static void publish_epoch(struct mmu *m)
     cpu_of(m->v)->code_epoch = *e;
 }
 
-/* Invariant (d). */
-static void fetch_entry_lost(struct mmu *m, uint32_t i)
+/* Invariant (d). `lin`: its tag. */
+static void fetch_entry_lost(struct mmu *m, uint32_t i, uint64_t lin)
 {
     struct space *sp = &m->space[i / SPACE_ENTRIES];
     unsigned array = i % SPACE_ENTRIES / TLB_SIZE;
     if (array < FETCH_USER)
         return;
+    for (unsigned o = 0; o < CODE_OWNERS_MAX; o++)
+        if (m->owner[o].fetch_lost)
+            m->owner[o].fetch_lost(m->owner[o].self, (unsigned)(sp - m->space), array == FETCH_USER, lin);
     sp->epoch[array - FETCH_USER] = ++m->epoch_clock;
     if (sp == m->cur) {
         publish_epoch(m);
@@ -157,9 +160,10 @@ static void fetch_entry_lost(struct mmu *m, uint32_t i)
 
 static void drop_entry(struct mmu *m, uint32_t i)
 {
+    uint64_t lin = m->entry[i].tag_r;
     unlink_entry(m, i);
     m->entry[i].tag_r = m->entry[i].tag_w = tlb_no_tag(i);
-    fetch_entry_lost(m, i);
+    fetch_entry_lost(m, i, lin);
     m->stats.drops++;
 }
 
@@ -252,14 +256,23 @@ static void table_written(struct mmu *m, uint32_t page, uint32_t off, uint32_t l
         drop_all_tables(m, page); /* probably data by now; the next walk through it traces it again */
 }
 
+static void code_written(struct mmu *m, uint32_t page, uint32_t off, uint32_t len)
+{
+    bool left = false;
+    for (unsigned i = 0; i < CODE_OWNERS_MAX; i++)
+        left |= m->owner[i].self && m->owner[i].code_write(m->owner[i].self, page, off, len);
+    if (!left)
+        mem_trace_clear(m->mem, page, PAGE_TRACE_CODE);
+}
+
 static void observe_traced_write(void *self, uint32_t page, uint32_t off, uint32_t len)
 {
     struct mmu *m = self;
     m->stats.traced_writes++;
     if ((m->mem->trace[page] & PAGE_TRACE_PT) && !m->walker_writing)
         table_written(m, page, off, len);
-    if ((m->mem->trace[page] & PAGE_TRACE_CODE) && m->code.code_write)
-        m->code.code_write(m->code.self, page, off, len);
+    if (m->mem->trace[page] & PAGE_TRACE_CODE)
+        code_written(m, page, off, len);
 }
 
 static void observe_revoke_write(void *self, uint32_t page)
@@ -365,8 +378,9 @@ void mmu_code_dropped(struct vcpu *v)
 void mmu_drop_code(struct vcpu *v)
 {
     struct mmu *m = v->mmu;
-    if (m->code.drop_all)
-        m->code.drop_all(m->code.self);
+    for (unsigned i = 0; i < CODE_OWNERS_MAX; i++)
+        if (m->owner[i].self)
+            m->owner[i].drop_all(m->owner[i].self);
     mmu_code_dropped(v);
 }
 
@@ -427,11 +441,11 @@ static uint32_t fill(struct mmu *m, unsigned array, uint64_t lin, uint32_t page,
     uint64_t tag = lin & ~(uint64_t)PAGE_MASK;
     if (entry_valid(m, i)) {
         unlink_entry(m, i);
-        fetch_entry_lost(m, i);
+        fetch_entry_lost(m, i, m->entry[i].tag_r);
     }
     trace_tables(m, w);
     m->entry[i] = (struct tlb_entry){.tag_r = tag, .tag_w = tlb_no_tag(i),
-                                     .addend = (uintptr_t)mem_page_host(m->mem, page) - tag, .pad = page};
+                                     .host = mem_page_host(m->mem, page), .page = page};
     link_entry(m, i, w->leaf_gpa, page);
     m->stats.fills++;
     return i;
@@ -582,7 +596,7 @@ static bool traced_store(struct vcpu *v, uint64_t lin, unsigned size, uint64_t v
     struct link *l = &m->link[e - m->entry];
     if (!l->may_write)
         return false;
-    uint8_t *host = (uint8_t *)(uintptr_t)(lin + e->addend); /* the entry itself may be dropped by this write */
+    uint8_t *host = tlb_host(e, lin); /* the entry itself may be dropped by this write */
     uint32_t page = l->page;
     mem_before_write(m->mem, page, (uint32_t)(lin & PAGE_MASK), size);
     memcpy(host, &value, size);
@@ -619,7 +633,7 @@ uint64_t mmu_ld(struct vcpu *v, uint64_t lin, unsigned size, enum mmu_mode mode)
     if (mode < MMU_CACHED) {
         const struct tlb_entry *e = &m->entry[entry_index(m, m->cur, mode, lin)];
         if ((e->tag_r ^ lin) <= PAGE_SIZE - size) {
-            memcpy(&x, (const void *)(uintptr_t)(lin + e->addend), size);
+            memcpy(&x, tlb_host(e, lin), size);
             return x;
         }
     }
@@ -661,7 +675,7 @@ uint32_t mmu_fetch_page(struct vcpu *v, uint64_t lin)
     unsigned array = FETCH_USER + fetch_privilege(v);
     const struct tlb_entry *e = &m->entry[entry_index(m, m->cur, array, lin)];
     if (likely((e->tag_r ^ lin) < PAGE_SIZE))
-        return (uint32_t)e->pad;
+        return (uint32_t)e->page;
     mmu_check_canonical(v, lin, S_CS);
     translate(v, lin, ACC_FETCH, v->s.cpl == 3 ? MMU_USER : MMU_SUP, &w);
     uint32_t page = mem_page(m->mem, gpa(w.gpa));
@@ -730,9 +744,31 @@ void mmu_destroy(struct mmu *m)
     free(m);
 }
 
-void mmu_set_code_owner(struct mmu *m, struct code_owner owner)
+void mmu_add_code_owner(struct mmu *m, struct code_owner owner)
 {
-    m->code = owner;
+    unsigned i = 0;
+    while (m->owner[i].self)
+        i++;
+    m->owner[i] = owner;
+}
+
+void mmu_remove_code_owner(struct mmu *m, const void *self)
+{
+    for (unsigned i = 0; i < CODE_OWNERS_MAX; i++)
+        if (m->owner[i].self == self)
+            m->owner[i] = (struct code_owner){0};
+}
+
+int32_t mmu_fetch_entry_offset(const struct vcpu *v, uint64_t lin)
+{
+    const struct mmu *m = v->mmu;
+    const struct tlb_entry *e = &m->entry[entry_index(m, m->cur, FETCH_USER + fetch_privilege(v), lin)];
+    return (int32_t)((const uint8_t *)e - (const uint8_t *)cpu_of((struct vcpu *)v)->dtlb);
+}
+
+unsigned mmu_space(const struct vcpu *v)
+{
+    return (unsigned)(v->mmu->cur - v->mmu->space);
 }
 
 const struct mmu_stats *mmu_stats(const struct mmu *m)

@@ -31,9 +31,10 @@ static inline uint64_t tlb_no_tag(uint64_t slot) { return ~((slot & (TLB_SIZE - 
 /* Direct-mapped by page number. Hit: (tag ^ lin) <= 4096 - size, which checks tag and page crossing together. */
 struct tlb_entry {
     uint64_t tag_r, tag_w; /* linear page address, or tlb_no_tag() */
-    uint64_t addend;       /* host address = lin + addend */
-    uint64_t pad;
+    uint8_t *host;         /* the page's host address */
+    uint64_t page;         /* its index */
 };
+static inline uint8_t *tlb_host(const struct tlb_entry *e, uint64_t lin) { return e->host + (lin & PAGE_MASK); }
 
 enum mmu_access { ACC_READ, ACC_WRITE, ACC_RMW /* checked and faulting as a write */, ACC_FETCH };
 
@@ -94,13 +95,26 @@ must_check struct err *mmu_create(struct vcpu *v, struct mmu **out);
 void mmu_destroy(struct mmu *m);
 void mmu_drop_all(struct mmu *m);
 
-/* Who owns decoded code registers here. code_write: bytes of a page with PAGE_TRACE_CODE are about to change. */
+/* Who owns decoded or translated code registers here, at most CODE_OWNERS_MAX at a time.
+ *   code_write   bytes of a page with PAGE_TRACE_CODE are about to change; returns whether code of the page is left. The
+ *                trace ends when nobody has any.
+ *   drop_all     memory may have changed behind everybody's back
+ *   fetch_lost   may be NULL: the fetch entry of the linear page `lin` was lost in a space, for CPL 3 or below */
 struct code_owner {
     void *self;
-    void (*code_write)(void *self, uint32_t page, uint32_t off, uint32_t len);
+    bool (*code_write)(void *self, uint32_t page, uint32_t off, uint32_t len);
     void (*drop_all)(void *self);
+    void (*fetch_lost)(void *self, unsigned space, bool user, uint64_t lin);
 };
-void mmu_set_code_owner(struct mmu *m, struct code_owner owner);
+enum { CODE_OWNERS_MAX = 2 };
+void mmu_add_code_owner(struct mmu *m, struct code_owner owner);
+void mmu_remove_code_owner(struct mmu *m, const void *self);
+
+/* The fetch entry of `lin` in the current space for the current privilege, as an offset in bytes from cpu->dtlb: the
+ * same as long as the access mode is. */
+int32_t mmu_fetch_entry_offset(const struct vcpu *v, uint64_t lin);
+enum { MMU_SPACES = 16 };
+unsigned mmu_space(const struct vcpu *v); /* which of MMU_SPACES is current */
 
 struct mmu_stats { uint64_t fills, walks, slow_loads, slow_stores, traced_writes, drops, space_switches, device_accesses; };
 const struct mmu_stats *mmu_stats(const struct mmu *m);

@@ -338,7 +338,7 @@ static void run(const struct head *h, const uint8_t *code, size_t len, uint64_t 
     set_timer(d.m, h);
     e = exec_attach(d.m);
     CHECK(!e, "%s", err_message(e));
-    e = engines[0]->create(d.m, &en);
+    e = engine_create("interp", d.m, &en);
     CHECK(!e, "%s", err_message(e));
 
     struct session s = {.machine = d.m, .engine = en, .limit_ticks = TICKS, .hook = {.ticks = UINT64_MAX}};
@@ -352,7 +352,7 @@ static void run(const struct head *h, const uint8_t *code, size_t len, uint64_t 
     out->devices = machine_devices_digest(d.m);
     out->memory = hash64(d.m->mem.host, (size_t)d.m->mem.page_count << PAGE_SHIFT, 0);
 
-    engines[0]->destroy(en);
+    en->ops->destroy(en);
     exec_detach(d.m);
     machine_destroy(d.m);
 }

@@ -171,18 +171,17 @@ static void make_legacy(struct vcpu_state *s)
 
 struct err *guest_create(const char *engine, uint32_t cpu_features, struct guest **out)
 {
-    const struct engine_ops *ops = engine_find(engine);
-    if (!ops)
-        return err_new(ERR_USAGE, "no engine is called %s", engine);
     struct guest *g = calloc(1, sizeof(*g));
     if (!g)
         return err_new(ERR_HOST, "out of memory");
     struct machine_config cfg = {.ram_len = MIB(4), .rate_q32 = UINT64_C(1) << 32, .cpu_features = cpu_features};
-    struct err *e = machine_create(&cfg, 0, (struct nondet){&door, NULL}, &g->m);
+    struct err *e = engine_check(engine);
+    if (!e)
+        e = machine_create(&cfg, 0, (struct nondet){&door, NULL}, &g->m);
     if (!e)
         e = exec_attach(g->m);
     if (!e)
-        e = ops->create(g->m, &g->e);
+        e = engine_create(engine, g->m, &g->e);
     if (e) {
         guest_destroy(g);
         return e;

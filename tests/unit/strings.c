@@ -44,7 +44,7 @@ static int setup(void **state)
         uint64_t lin = BASE + i * PAGE_SIZE;
         struct tlb_entry *e = &tlb[lin >> PAGE_SHIFT & (TLB_SIZE - 1)];
         e->tag_r = e->tag_w = lin;
-        e->addend = (uint64_t)(uintptr_t)(memory + i * PAGE_SIZE) - lin;
+        e->host = memory + i * PAGE_SIZE;
     }
     return 0;
 }

@@ -1,0 +1,195 @@
+/* exec/dbt/blocks.c: translated blocks by physical address, and the jump caches. See dbt.h.
+ *
+ * A jump cache maps linear addresses to code for one address space and access mode. It needs no check of the mapping:
+ * when a fetch entry is lost, the slots of its page are cleared in that space (fetch_lost()). */
+#include <stdlib.h>
+
+#include "exec/dbt/dbt.h"
+#include "exec/x86/mmu.h"
+
+enum { BUCKETS = 1 << 16, LINE_SHIFT = 6 };
+#define UNHASHED UINT32_MAX
+
+static uint32_t bucket_of(uint32_t page, uint64_t va)
+{
+    return (uint32_t)(((uint64_t)page << 12 ^ va) * UINT64_C(0x9e3779b97f4a7c15) >> 48);
+}
+
+bool block_same_key(const struct key *a, const struct key *b)
+{
+    return a->mode == b->mode && a->mmu_mode == b->mmu_mode && a->bits == b->bits;
+}
+
+static uint64_t lines_of(uint32_t off, uint32_t len) /* off + len <= PAGE_SIZE, len > 0 */
+{
+    unsigned first = off >> LINE_SHIFT, last = (off + len - 1) >> LINE_SHIFT;
+    return (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first);
+}
+
+struct block *block_find(struct dbt *d, uint64_t va, uint32_t page)
+{
+    for (uint32_t id = d->bucket[bucket_of(page, va)]; id; id = d->block[id - 1].hash_next) {
+        struct block *b = &d->block[id - 1];
+        if (b->va == va && b->page == page && block_same_key(&b->key, &d->key))
+            return b;
+    }
+    return NULL;
+}
+
+void block_publish(struct dbt *d, struct block *b, bool findable)
+{
+    uint32_t id = (uint32_t)(b - d->block) + 1;
+    uint32_t *head = &d->bucket[bucket_of(b->page, b->va)];
+    b->hash_next = findable ? *head : UNHASHED;
+    if (findable)
+        *head = id;
+    b->page_next = d->page_blocks[b->page];
+    d->page_blocks[b->page] = id;
+    d->code_lines[b->page] |= lines_of(b->off, b->len);
+    mem_trace_set(d->mem, b->page, PAGE_TRACE_CODE);
+}
+
+/* ---- dropping ---- */
+
+static void unhash(struct dbt *d, uint32_t id)
+{
+    if (d->block[id - 1].hash_next == UNHASHED)
+        return;
+    uint32_t *at = &d->bucket[bucket_of(d->block[id - 1].page, d->block[id - 1].va)];
+    while (*at != id)
+        at = &d->block[*at - 1].hash_next;
+    *at = d->block[id - 1].hash_next;
+}
+
+static void redirect_entry(struct dbt *d, const struct block *b, uint32_t to)
+{
+    struct emit e = {.base = d->arena.map.rw, .pos = b->entry, .end = b->entry + 5};
+    emit_jmp(&e, to);
+}
+
+void block_forward(struct dbt *d, const struct block *dead, const void *code)
+{
+    redirect_entry(d, dead, (uint32_t)((const uint8_t *)code - d->arena.map.rx));
+}
+
+/* Its entry becomes a jump out, for the links and jump caches that know it. */
+static void kill_block(struct dbt *d, struct block *b)
+{
+    redirect_entry(d, b, b->dead_stub);
+    b->dead = true;
+    d->stats.drops++;
+}
+
+static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
+{
+    struct dbt *d = self;
+    if (!(d->code_lines[page] & lines_of(off, len)))
+        return d->page_blocks[page];
+    bool any = false;
+    uint64_t lines = 0;
+    uint32_t *at = &d->page_blocks[page];
+    while (*at) {
+        struct block *b = &d->block[*at - 1];
+        if (b->off < off + len && off < (uint32_t)b->off + b->len) {
+            unhash(d, *at);
+            kill_block(d, b);
+            *at = b->page_next;
+            any = true;
+        } else {
+            lines |= lines_of(b->off, b->len);
+            at = &b->page_next;
+        }
+    }
+    d->code_lines[page] = lines;
+    if (any) {
+        d->generation++;
+        d->v->brk |= VCPU_BRK_CODE; /* the running block may be one of them */
+    }
+    return d->page_blocks[page];
+}
+
+void blocks_flush(struct dbt *d)
+{
+    for (uint32_t i = 0; i < d->blocks; i++) {
+        d->page_blocks[d->block[i].page] = 0;
+        d->code_lines[d->block[i].page] = 0;
+    }
+    memset(d->bucket, 0, BUCKETS * sizeof(*d->bucket));
+    map_clear(d->jump_caches, (size_t)JUMP_CACHES * JC_LEN);
+    d->blocks = d->sites = d->links = 0;
+    d->pos = d->arena.first;
+    d->generation++;
+    d->flush_count++;
+    d->stats.flushes++;
+    d->v->brk |= VCPU_BRK_CODE;
+}
+
+static void drop_all(void *self) { blocks_flush(self); }
+
+/* ---- jump caches ---- */
+
+static struct jc_entry *jump_cache(struct dbt *d, unsigned space, unsigned mode)
+{
+    return (struct jc_entry *)(void *)(d->jump_caches + (size_t)(space * MMU_CACHED + mode) * JC_LEN);
+}
+
+static size_t jc_slot(uint64_t va) { return va >> JC_SHIFT & (JC_ENTRIES - 1); }
+
+struct jc_entry *jump_cache_entry(struct dbt *d, uint64_t va)
+{
+    return (struct jc_entry *)(uintptr_t)d->arena.hot->jump_cache + jc_slot(va);
+}
+
+static void fetch_lost(void *self, unsigned space, bool user, uint64_t lin)
+{
+    struct dbt *d = self;
+    for (unsigned mode = user ? MMU_USER : MMU_SUP; mode <= (user ? MMU_USER : MMU_SUP_AC); mode++)
+        memset(jump_cache(d, space, mode) + jc_slot(lin & ~(uint64_t)PAGE_MASK), 0, JC_PER_PAGE * sizeof(struct jc_entry));
+}
+
+void blocks_select(struct dbt *d)
+{
+    unsigned i = mmu_space(d->v) * MMU_CACHED + d->key.mmu_mode;
+    struct jc_entry *jc = jump_cache(d, mmu_space(d->v), d->key.mmu_mode);
+    if (!block_same_key(&d->jump_cache_key[i], &d->key)) {
+        map_clear(jc, JC_LEN);
+        d->jump_cache_key[i] = d->key;
+    }
+    d->arena.hot->jump_cache = (uintptr_t)jc;
+}
+
+/* ---- life ---- */
+
+struct err *blocks_init(struct dbt *d)
+{
+    size_t pages = d->mem->page_count;
+    d->block = map_zero(BLOCK_COUNT_MAX * sizeof(*d->block));
+    d->site = map_zero(SITE_COUNT_MAX * sizeof(*d->site));
+    d->link = map_zero(LINK_COUNT_MAX * sizeof(*d->link));
+    d->bucket = map_zero(BUCKETS * sizeof(*d->bucket));
+    d->page_blocks = map_zero(pages * sizeof(*d->page_blocks));
+    d->code_lines = map_zero(pages * sizeof(*d->code_lines));
+    d->jump_caches = map_zero((size_t)JUMP_CACHES * JC_LEN);
+    d->slot = map_zero(INSN_SLOTS * sizeof(*d->slot));
+    if (!d->block || !d->site || !d->link || !d->bucket || !d->page_blocks || !d->code_lines || !d->jump_caches || !d->slot)
+        return err_new(ERR_HOST, "out of memory for translated blocks");
+    d->pos = d->arena.first;
+    d->generation = 1;
+    mmu_add_code_owner(d->v->mmu, (struct code_owner){d, code_write, drop_all, fetch_lost});
+    return NULL;
+}
+
+void blocks_deinit(struct dbt *d)
+{
+    size_t pages = d->mem->page_count;
+    if (d->v->mmu)
+        mmu_remove_code_owner(d->v->mmu, d);
+    map_free(d->block, BLOCK_COUNT_MAX * sizeof(*d->block));
+    map_free(d->site, SITE_COUNT_MAX * sizeof(*d->site));
+    map_free(d->link, LINK_COUNT_MAX * sizeof(*d->link));
+    map_free(d->bucket, BUCKETS * sizeof(*d->bucket));
+    map_free(d->page_blocks, pages * sizeof(*d->page_blocks));
+    map_free(d->code_lines, pages * sizeof(*d->code_lines));
+    map_free(d->jump_caches, (size_t)JUMP_CACHES * JC_LEN);
+    map_free(d->slot, INSN_SLOTS * sizeof(*d->slot));
+}

@@ -1,0 +1,312 @@
+/* exec/dbt/dbt.c: the engine: its run loop, and what translated code calls. See dbt.h. */
+#include "exec/dbt/dbt.h"
+#include "exec/dbt/dbt_engine.h"
+#include "exec/interp/interp.h"
+#include "exec/x86/run.h"
+#include "exec/x86/sys.h"
+
+#include <asm/prctl.h>
+#include <immintrin.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+
+enum {
+    CODE_LEN = 24 << 20,
+    SLICE = 200000, /* ticks: how long a kick may have to wait */
+    MXCSR_MASKS = 0x1f80,
+    HWCAP2_FSGSBASE = 2,
+};
+
+/* ---- what the code to run depends on ---- */
+
+static bool seg_flat0(const struct vcpu *v, unsigned seg)
+{
+    return cpu_of((struct vcpu *)v)->flat[seg] && v->s.seg[seg].base == 0;
+}
+
+/* CS: readable or not, only base and limit matter to fetches. */
+static bool code_flat(const struct vcpu *v)
+{
+    return v->s.seg[S_CS].base == 0 && v->s.seg[S_CS].limit == UINT32_MAX;
+}
+
+static struct key current_key(const struct vcpu *v)
+{
+    const struct vcpu_state *s = &v->s;
+    const struct cpu *c = cpu_of((struct vcpu *)v);
+    struct key k = {.mode = c->mode, .mmu_mode = c->mmu_mode};
+    bool sse = !(s->cr0 & (CR0_EM | CR0_TS)) && (s->cr4 & CR4_OSFXSR);
+    bool avx = !(s->cr0 & CR0_TS) && (s->cr4 & CR4_OSXSAVE) && (s->xcr0 & 6) == 6;
+    k.bits = (uint8_t)((sse ? KEY_SSE : 0) | (avx ? KEY_AVX : 0) | ((s->mxcsr & MXCSR_MASKS) == MXCSR_MASKS ? KEY_MASKED : 0));
+    if (c->mode == MODE_LONG64) {
+        k.bits |= KEY_FLAT | KEY_FLAT_FS | KEY_FLAT_GS;
+        return k;
+    }
+    if (seg_flat0(v, S_DS) && seg_flat0(v, S_ES) && seg_flat0(v, S_SS) && code_flat(v) && c->stack_mask == UINT32_MAX)
+        k.bits |= KEY_FLAT;
+    k.bits |= (uint8_t)((c->flat[S_FS] ? KEY_FLAT_FS : 0) | (c->flat[S_GS] ? KEY_FLAT_GS : 0));
+    return k;
+}
+
+static bool translatable(const struct key *k)
+{
+    bool wide = k->mode == MODE_LONG64 || k->mode == MODE_COMPAT32 || k->mode == MODE_PROT32;
+    return wide && (k->bits & KEY_FLAT) && k->mmu_mode < MMU_CACHED;
+}
+
+/* ---- GS: the data TLB ---- */
+
+static bool have_fsgsbase(void) { return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE; }
+
+int arch_prctl(int code, unsigned long addr); /* the C library has it and declares it nowhere */
+
+__attribute__((target("fsgsbase"))) static void set_gs(const void *p)
+{
+    if (have_fsgsbase())
+        _writegsbase_u64((uintptr_t)p);
+    else
+        arch_prctl(ARCH_SET_GS, (uintptr_t)p);
+}
+
+static void select_state(struct dbt *d)
+{
+    struct cpu *c = cpu_of(d->v);
+    struct key k = current_key(d->v);
+    for (unsigned i = S_ES; i <= S_GS; i++)
+        d->arena.hot->seg_base[i] = c->seg_base[i];
+    if (c->dtlb == d->cur_dtlb && block_same_key(&k, &d->key))
+        return;
+    d->key = k;
+    d->cur_dtlb = c->dtlb;
+    if (k.mmu_mode >= MMU_CACHED)
+        return;
+    set_gs(c->dtlb);
+    blocks_select(d);
+}
+
+/* ---- where to go on ---- */
+
+/* engine_options.flush: now and then, at no regular distance. */
+static void stress_flush(struct dbt *d)
+{
+    if (!d->options.flush || --d->until_flush > 0)
+        return;
+    d->flush_seed = d->flush_seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+    d->until_flush = 1 + (int64_t)((d->flush_seed >> 33) % (2 * d->options.flush));
+    blocks_flush(d);
+}
+
+static uint64_t linear_rip(const struct vcpu *v) { return v->s.r[R_RIP] & rip_mask(v); }
+
+/* The code at RIP, translated when need be; NULL: something else must be done first. The state in *v is exact. May raise
+ * the fetch's fault. */
+static const void *code_at_rip(struct dbt *d)
+{
+    struct vcpu *v = d->v;
+    struct hot *h = d->arena.hot;
+    h->budget = (int64_t)(d->end - v->ticks);
+    h->cc_op = CC_RAW;
+    h->aflags = v->s.aflags;
+    if (h->budget <= 0 || run_needs_attention(v) || v->machine->request)
+        return NULL;
+    stress_flush(d);
+    select_state(d);
+    if (!translatable(&d->key))
+        return NULL;
+    uint64_t va = linear_rip(v);
+    struct jc_entry *jc = jump_cache_entry(d, va);
+    bool scarce = h->budget < BLOCK_MAX, shorten = scarce && d->options.exact;
+    if (jc->va == va && jc->code && !scarce)
+        return jc->code;
+    uint32_t page = mmu_fetch_page(v, va);
+    v->brk &= ~(uint32_t)VCPU_BRK_CODE; /* no code is running that could have been lost */
+    if (page == MEM_NO_PAGE)
+        return NULL;
+    unsigned most = (unsigned)(shorten ? MIN((uint64_t)h->budget, d->options.block) : d->options.block);
+    struct block *b = shorten ? NULL : block_find(d, va, page);
+    if (!b)
+        b = translate(d, va, page, most, !shorten);
+    v->brk &= ~(uint32_t)VCPU_BRK_CODE;
+    if (!b || b->count > h->budget)
+        return NULL;
+    if (!shorten)
+        *jc = (struct jc_entry){va, arena_code(&d->arena, b->entry)};
+    return arena_code(&d->arena, b->entry);
+}
+
+/* ---- calls from translated code: NULL to leave it, RESUME to go on behind the call, else where to go on ---- */
+
+#define RESUME ((const void *)1)
+
+static const struct insn *insn_at(struct dbt *d, const struct block *b, uint32_t off)
+{
+    uint64_t phys = ((uint64_t)b->page << PAGE_SHIFT) + b->off + off;
+    struct insn_slot *s = &d->slot[phys * UINT64_C(0x9e3779b97f4a7c15) >> 52];
+    _Static_assert(INSN_SLOTS == 1 << 12, "the hash has as many bits");
+    if (s->phys != phys || s->generation != d->generation || !block_same_key(&s->key, &b->key)) {
+        const uint8_t *bytes = mem_page_host(d->mem, b->page) + b->off + off;
+        unsigned avail = MIN(15u, PAGE_SIZE - (b->off + off));
+        memset(&s->in, 0, sizeof(s->in));
+        insn_decode(d->v, bytes, avail, 0, &s->in);
+        s->phys = phys;
+        s->generation = d->generation;
+        s->key = b->key;
+    }
+    return &s->in;
+}
+
+/* An instruction by its handler. */
+static const void *c_call(struct dbt *d, uint32_t site_id)
+{
+    struct vcpu *v = d->v;
+    struct cpu *c = cpu_of(v);
+    struct hot *h = d->arena.hot;
+    const struct site site = d->site[site_id];
+    const struct block *b = &d->block[site.block];
+    const struct insn *in = insn_at(d, b, site.off);
+
+    flags_settle(v, h);
+    v->s.r[R_RIP] = b->va + site.off;
+    v->ticks = d->end - (uint64_t)h->budget - site.after - 1;
+    c->first = c->cur = in;
+    in->fn(v, in);
+    v->ticks++;
+    if (!(in->flags & INSN_ENDS) || (in->flags & INSN_NEXT))
+        v->s.r[R_RIP] = insn_next(v, in);
+    c->cur = NULL;
+    if ((site.flags & SITE_ENDS) || v->brk)
+        return code_at_rip(d);
+    h->budget = (int64_t)(d->end - v->ticks) - site.after;
+    h->aflags = v->s.aflags;
+    h->seg_base[S_FS] = c->seg_base[S_FS];
+    h->seg_base[S_GS] = c->seg_base[S_GS];
+    h->vec_reload = site.flags & SITE_VEC;
+    h->flags_reload = site.flags & SITE_FLAGS;
+    return RESUME;
+}
+
+/* A direct jump that does not know its target yet, or whose page check failed. */
+static const void *c_link(struct dbt *d, uint32_t link_id)
+{
+    struct vcpu *v = d->v;
+    const struct link l = d->link[link_id];
+    uint64_t flushes = d->flush_count;
+    flags_settle(v, d->arena.hot);
+    v->s.r[R_RIP] = l.va;
+    v->ticks = d->end - (uint64_t)d->arena.hot->budget;
+    const void *code = code_at_rip(d);
+    if (!code || d->flush_count != flushes || d->options.nochain || v->ticks + BLOCK_MAX > d->end)
+        return code;
+    uint32_t target = (uint32_t)((const uint8_t *)code - d->arena.map.rx);
+    put_le32(d->arena.map.rw + l.jump_pos, target - (l.jump_pos + 4));
+    if (l.page_pos)
+        put_le32(d->arena.map.rw + l.page_pos, mmu_fetch_page(v, l.va));
+    return code;
+}
+
+/* A block cannot be entered: its charge exceeds the budget, or it is dead. */
+static const void *c_leave(struct dbt *d, uint32_t block_id)
+{
+    struct vcpu *v = d->v;
+    flags_settle(v, d->arena.hot);
+    v->s.r[R_RIP] = d->block[block_id].va;
+    v->ticks = d->end - (uint64_t)d->arena.hot->budget;
+    const struct block *b = &d->block[block_id];
+    if (!b->dead)
+        return code_at_rip(d);
+    uint64_t flushes = d->flush_count;
+    jump_cache_entry(d, b->va)->code = NULL;
+    const void *code = code_at_rip(d);
+    /* Whoever came here had found the page to be b->page, so a successor in it may be entered at once from now on. */
+    if (code && d->flush_count == flushes && v->ticks + BLOCK_MAX <= d->end && mmu_fetch_page(v, b->va) == b->page && block_same_key(&b->key, &d->key))
+        block_forward(d, b, code);
+    return code;
+}
+
+/* ---- the run loop ---- */
+
+__attribute__((noinline)) static void enter(struct dbt *d, const void *code)
+{
+    ((void (*)(const void *))(uintptr_t)arena_code(&d->arena, d->arena.enter))(code);
+}
+
+static enum engine_stop dbt_run(struct engine *e, uint64_t until)
+{
+    struct dbt *d = (struct dbt *)e;
+    struct vcpu *v = d->v;
+    struct cpu *c = cpu_of(v);
+    d->cur_dtlb = NULL; /* another engine may have changed GS and the state */
+    for (;;) {
+        if (setjmp(c->unwind)) /* anew: the interpreter sets it too */
+            run_take_fault(v);
+        v->brk = 0;
+        int stop = run_due_stop(v, until);
+        if (stop >= 0)
+            return (enum engine_stop)stop;
+        d->end = c->until = MIN(until, v->ticks + SLICE);
+        bool step = run_needs_attention(v) || event_pending(v);
+        const void *code = step ? NULL : code_at_rip(d);
+        if (code) {
+            enter(d, code);
+            continue;
+        }
+        uint64_t to = until - v->ticks <= BLOCK_MAX ? until : v->ticks + 1;
+        enum engine_stop why = d->interp->ops->run(d->interp, to);
+        if (why != STOP_TICKS || v->ticks >= until)
+            return why;
+    }
+}
+
+/* ---- life ---- */
+
+static void dbt_destroy(struct engine *e)
+{
+    if (!e)
+        return;
+    struct dbt *d = (struct dbt *)e;
+    engine_interp.destroy(d->interp);
+    blocks_deinit(d);
+    arena_deinit(&d->arena);
+    free(d);
+}
+
+static struct err *dbt_create(struct machine *m, const struct engine_options *o, struct engine **out)
+{
+    struct dbt *d = calloc(1, sizeof(*d));
+    if (!d)
+        return err_new(ERR_HOST, "out of memory for the translator");
+    d->e = (struct engine){&engine_dbt, m};
+    d->v = &m->vcpu;
+    d->mem = &m->mem;
+    d->options = *o;
+    d->options.cache = align_up(o->cache ? o->cache : CODE_LEN, PAGE_SIZE);
+    d->options.block = o->block ? o->block : BLOCK_MAX;
+    struct err *e = arena_init(&d->arena, (uint32_t)d->options.cache);
+    if (!e)
+        e = blocks_init(d);
+    if (!e)
+        e = engine_interp.create(m, o, &d->interp);
+    if (e) {
+        dbt_destroy(&d->e);
+        return e;
+    }
+    struct hot *h = d->arena.hot;
+    h->self = d;
+    h->regs = m->vcpu.s.r;
+    h->vec = m->vcpu.s.ymm[0];
+    h->c_call = (uintptr_t)c_call;
+    h->c_link = (uintptr_t)c_link;
+    h->c_leave = (uintptr_t)c_leave;
+    h->host_mxcsr = _mm_getcsr();
+    d->clean_flags = flags_are_clean();
+    *out = &d->e;
+    return NULL;
+}
+
+const struct engine_ops engine_dbt = {
+    .name = "dbt",
+    .summary = "binary translation, x86-64 to x86-64",
+    .create = dbt_create,
+    .destroy = dbt_destroy,
+    .run = dbt_run,
+};

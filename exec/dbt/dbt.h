@@ -1,0 +1,218 @@
+/* exec/dbt/dbt.h: what the parts of the translator share. How they fit together is told in docs/architecture.md.
+ *
+ *   dbt.c        the engine: run loop, calls from translated code
+ *   arena.c      memory: code (W^X), the hot page, entry and exit thunks
+ *   blocks.c     translated blocks: lookup, links, jump caches, what happens when code changes
+ *   translate.c  from guest bytes to a block: the driver, flags, memory operands, exits
+ *   tr_insn.c    which instructions become host code, and how
+ *   flags.c      guest flags that are kept as the operands they came from
+ *
+ * Host registers in translated code:
+ *   rax rcx rdx rbx rbp rsi rdi r8 r9 r12 r13   the guest registers of that name
+ *   r14   guest RSP
+ *   r15   ticks left before the engine must stop, minus what the running block was charged for in advance
+ *   r10 r11   scratch; r10 holds the host address of a checked memory operand
+ *   rsp   host stack
+ *   GS    the data TLB of the current address space and access mode
+ *   ymm0-15, MXCSR   the guest's, while hot.vec_live is set
+ * Guest R10, R11, R14 and R15 live in hot.spill.
+ *
+ * Invariants:
+ *  (1) At a block's entry the guest's arithmetic flags are in memory, as hot.cc_* says.
+ *  (2) A block is charged for all its instructions when it is entered; whoever leaves it early gives the rest back.
+ *  (3) Whatever can fault, reach a device or change code or translations is done by the interpreter's handler of that
+ *      instruction, called with the state exact before it. Translated code does only what cannot go wrong.
+ *  (4) A jump from one page to another compares the fetch TLB entry of its target with the page that the target was
+ *      translated from. Within a page jumps need no check: whoever drops the fetch entry of the running page makes
+ *      the running instruction the block's last.
+ *  (5) A block that was dropped keeps its memory until all are; its entry jumps out, so nobody must be told. */
+#ifndef HW_DBT_DBT_H
+#define HW_DBT_DBT_H
+
+#include "core/base/map.h"
+#include "exec/dbt/emit.h"
+#include "exec/engine.h"
+#include "exec/x86/insn.h"
+#include "exec/x86/mmu.h"
+
+enum {
+    BLOCK_MAX = 64, /* instructions, so that a block's charge fits an imm8 */
+    LINK_COUNT_MAX = 1 << 18,
+    SITE_COUNT_MAX = 1 << 20,
+    BLOCK_COUNT_MAX = 1 << 17,
+};
+
+/* ---- flags kept as operands (flags.c) ---- */
+
+/* How the flags follow from hot.cc_a and hot.cc_b. cc_op is cc | log2 of the operand size << 8. */
+enum cc {
+    CC_RAW,   /* they are in hot.aflags, as in vcpu_state.aflags */
+    CC_CMP,   /* a - b */
+    CC_ADD_TO, /* b was added to something, a is the sum */
+    CC_SUB_FROM, /* b was subtracted from something, a is the difference */
+    CC_LOGIC, /* a is the result of AND, OR, XOR, TEST */
+    CC_TEST,  /* a & b */
+};
+
+/* ---- what translated code reads and writes ---- */
+
+enum { SPILL_R10, SPILL_R11, SPILL_R14, SPILL_R15, SPILL_COUNT };
+
+struct dbt;
+
+struct hot {
+    uint64_t spill[SPILL_COUNT];
+    uint64_t cc_a, cc_b;
+    uint32_t cc_op;
+    uint16_t aflags;
+    uint8_t vec_live;   /* vector registers and MXCSR are in the host's registers, not in vcpu_state */
+    uint8_t vec_reload; /* the call returns to code that counts on them */
+    uint8_t flags_reload; /* the call returns to code that wants the flags in the host's register */
+    uint64_t jump_cache; /* address of the current jump cache */
+    uint64_t tmp;
+    int64_t budget;      /* r15 while C code runs */
+    uint64_t seg_base[6];
+    /* constants */
+    struct dbt *self;
+    uint64_t *regs;      /* vcpu_state.r */
+    uint8_t *vec;        /* vcpu_state.ymm */
+    uint64_t c_call, c_link, c_leave; /* C functions */
+    uint32_t host_mxcsr;
+};
+
+/* ---- code memory (arena.c) ---- */
+
+enum { HOT_LEN = 4096 };
+#define HOT(field) hm_rip((int32_t)offsetof(struct hot, field) - HOT_LEN)
+#define HOT_AT(field, i) hm_rip((int32_t)offsetof(struct hot, field) + 8 * (int32_t)(i) - HOT_LEN)
+
+struct arena {
+    struct code_map map;
+    uint32_t first;    /* blocks begin here, behind the thunks */
+    struct hot *hot;   /* HOT_LEN bytes before the code */
+    /* positions of the thunks */
+    uint32_t enter;    /* uint64_t fn(const void *code): run until something calls leave */
+    uint32_t call;     /* r11d: site; called */
+    uint32_t link;     /* r11d: link; jumped to */
+    uint32_t leave;    /* r11d: block; jumped to with the block's charge given back */
+    uint32_t vec_load; /* called; keeps all but flags and r10 */
+    uint32_t flags_get; /* called; loads the flags from hot.cc_*; keeps r10 */
+};
+
+must_check struct err *arena_init(struct arena *a, uint32_t len);
+void arena_deinit(struct arena *a);
+static inline const void *arena_code(const struct arena *a, uint32_t pos) { return a->map.rx + pos; }
+
+/* ---- blocks (blocks.c) ---- */
+
+/* What translated code depends on beside its bytes and address. */
+struct key {
+    uint8_t mode;     /* enum cpu_mode */
+    uint8_t mmu_mode; /* enum mmu_mode */
+    uint8_t bits;     /* KEY_* */
+};
+enum {
+    KEY_SSE = 1, KEY_AVX = 2, /* usable without a fault */
+    KEY_MASKED = 4,           /* no SIMD exception is unmasked */
+    KEY_FLAT = 8,             /* CS SS DS ES: base 0, no limit */
+    KEY_FLAT_FS = 16, KEY_FLAT_GS = 32, /* no limit */
+};
+
+struct block {
+    uint64_t va;
+    uint32_t page;
+    uint16_t off, len;
+    struct key key;
+    uint8_t count;  /* instructions */
+    bool dead;
+    uint32_t entry, dead_stub; /* positions */
+    uint32_t hash_next, page_next; /* index + 1 */
+};
+
+/* A place from which translated code calls C: an instruction of a block. */
+struct site {
+    uint32_t block;
+    uint16_t off;   /* of the instruction, from the block's start */
+    uint8_t after;  /* instructions of the block behind it */
+    uint8_t flags;  /* SITE_* */
+};
+enum {
+    SITE_VEC = 1,   /* code behind it counts on vector registers */
+    SITE_FLAGS = 2, /* code behind it wants the host's flags */
+    SITE_ENDS = 4,  /* last of its block */
+};
+
+/* A direct jump out of a block. */
+struct link {
+    uint64_t va;       /* target */
+    uint32_t block;
+    uint32_t jump_pos; /* of the rel32 */
+    uint32_t page_pos; /* of the imm32 that the fetch entry's page is compared with; 0: same page */
+};
+
+struct code_stats { uint64_t blocks, insns, bytes, flushes, drops, translate_calls; };
+
+enum { JC_SHIFT = 4, JC_ENTRIES = 1 << 14, JC_PER_PAGE = PAGE_SIZE >> JC_SHIFT, JC_LEN = JC_ENTRIES << JC_SHIFT,
+       JUMP_CACHES = MMU_SPACES * MMU_CACHED };
+struct jc_entry { uint64_t va; const void *code; };
+
+/* What a slow path needs to know of an instruction. */
+struct insn_slot { uint64_t phys, generation; struct key key; struct insn in; };
+enum { INSN_SLOTS = 1 << 12 };
+
+struct dbt {
+    struct engine e;
+    struct engine *interp; /* for everything that is not worth translating */
+    struct vcpu *v;
+    struct mem *mem;
+    struct arena arena;
+    struct engine_options options; /* none of them 0 but by choice */
+    uint64_t end;        /* tick at which r15 reaches 0 */
+    struct key key;      /* of the running code */
+    uint64_t generation; /* counts changes of code, so that insn_slot can tell */
+    uint64_t flush_count; /* whoever kept a position must look again when it changed */
+
+    struct block *block; /* BLOCK_COUNT_MAX */
+    struct site *site;
+    struct link *link;
+    uint32_t blocks, sites, links;
+    uint32_t pos;        /* next free byte of code */
+    uint32_t *bucket;
+    uint32_t *page_blocks; /* by page: index + 1 */
+    uint64_t *code_lines;  /* by page: 64-byte lines that blocks cover */
+    uint8_t *jump_caches;
+    struct key jump_cache_key[JUMP_CACHES]; /* each holds code of one key */
+    struct insn_slot *slot;
+    const struct tlb_entry *cur_dtlb; /* what GS points to */
+    uint64_t flush_seed; /* engine_options.flush: when is next */
+    int64_t until_flush;
+    bool clean_flags;    /* undefined flags of this host depend on nothing that came before */
+    struct code_stats stats;
+};
+
+struct err *blocks_init(struct dbt *d);
+void blocks_deinit(struct dbt *d);
+/* NULL: there is none yet. */
+struct block *block_find(struct dbt *d, uint64_t va, uint32_t page);
+void block_publish(struct dbt *d, struct block *b, bool findable);
+void blocks_flush(struct dbt *d);
+/* Who enters the dead block enters `code` instead, its successor at the same address. */
+void block_forward(struct dbt *d, const struct block *dead, const void *code);
+/* The slot of va in the current jump cache. */
+struct jc_entry *jump_cache_entry(struct dbt *d, uint64_t va);
+/* Make the jump cache of the current space and d->key the one that hot.jump_cache points to. */
+void blocks_select(struct dbt *d);
+bool block_same_key(const struct key *a, const struct key *b);
+
+/* ---- translation ---- */
+
+/* A new block of at most `most` instructions at va, whose first byte lies in `page`, for d->key; without `publish`
+ * nobody finds it again. NULL when its first instruction cannot be part of one
+ * (it crosses the page). May flush everything. */
+struct block *translate(struct dbt *d, uint64_t va, uint32_t page, unsigned most, bool publish);
+
+/* ---- flags.c ---- */
+void flags_settle(struct vcpu *v, struct hot *h); /* into vcpu_state.aflags; cc_op becomes CC_RAW */
+bool flags_are_clean(void);
+
+#endif

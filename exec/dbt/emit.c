@@ -1,0 +1,300 @@
+/* exec/dbt/emit.c: host machine code. See emit.h. */
+#include "exec/dbt/emit.h"
+
+static void put(struct emit *e, uint64_t x, unsigned len)
+{
+    if (unlikely(e->end - e->pos < len)) {
+        e->full = true;
+        return;
+    }
+    for (unsigned i = 0; i < len; i++)
+        e->base[e->pos++] = (uint8_t)(x >> 8 * i);
+}
+
+void emit_u8(struct emit *e, unsigned x) { put(e, x, 1); }
+void emit_u32(struct emit *e, uint32_t x) { put(e, x, 4); }
+void emit_u64(struct emit *e, uint64_t x) { put(e, x, 8); }
+
+/* ---- one instruction ---- */
+
+enum { REX = 0x40, REX_W = 8, REX_R = 4, REX_X = 2, REX_B = 1 };
+
+static unsigned ext_bits(const struct host_insn *in)
+{
+    unsigned bits = in->modrm && in->reg & 8 ? REX_R : 0;
+    if (!in->is_mem)
+        return bits | (in->rm & 8 ? REX_B : 0);
+    if (in->mem.base != H_NONE && in->mem.base & 8)
+        bits |= REX_B;
+    if (in->mem.index != H_NONE && in->mem.index & 8)
+        bits |= REX_X;
+    return bits;
+}
+
+static void prefix_legacy(struct emit *e, const struct host_insn *in)
+{
+    if (in->is_mem && in->mem.gs)
+        emit_u8(e, 0x65);
+    if (in->p66)
+        emit_u8(e, 0x66);
+    if (in->rep)
+        emit_u8(e, in->rep);
+    unsigned rex = ext_bits(in) | (in->w ? REX_W : 0);
+    if (rex || in->rex8)
+        emit_u8(e, REX | rex);
+    if (in->map)
+        emit_u8(e, 0x0f);
+    if (in->map > 1)
+        emit_u8(e, in->map == 2 ? 0x38 : 0x3a);
+}
+
+static void prefix_vex(struct emit *e, const struct host_insn *in)
+{
+    if (in->is_mem && in->mem.gs)
+        emit_u8(e, 0x65);
+    unsigned ext = ext_bits(in), low = (~in->vvvv & 15u) << 3 | (unsigned)in->l << 2 | in->pp;
+    if (in->map == 1 && !in->w && !(ext & (REX_X | REX_B))) {
+        emit_u8(e, 0xc5);
+        emit_u8(e, (ext & REX_R ? 0 : 0x80) | low);
+        return;
+    }
+    emit_u8(e, 0xc4);
+    emit_u8(e, (ext & REX_R ? 0 : 0x80) | (ext & REX_X ? 0 : 0x40) | (ext & REX_B ? 0 : 0x20) | in->map);
+    emit_u8(e, (in->w ? 0x80u : 0) | low);
+}
+
+static void modrm_mem(struct emit *e, const struct host_insn *in)
+{
+    const struct host_mem *m = &in->mem;
+    unsigned reg = (in->reg & 7u) << 3;
+    if (m->rip) { /* relative to the end of the instruction */
+        emit_u8(e, reg | 5);
+        emit_u32(e, (uint32_t)(m->disp - (int32_t)(e->pos + 4 + in->imm_len)));
+        return;
+    }
+    if (m->base == H_NONE) { /* SIB without a base: disp32 */
+        emit_u8(e, reg | 4);
+        emit_u8(e, (unsigned)m->scale << 6 | (m->index == H_NONE ? 4u : m->index & 7u) << 3 | 5);
+        emit_u32(e, (uint32_t)m->disp);
+        return;
+    }
+    bool sib = m->index != H_NONE || (m->base & 7) == H_RSP;
+    unsigned mod = m->disp == 0 && (m->base & 7) != H_RBP ? 0 : m->disp == (int8_t)m->disp ? 1 : 2;
+    emit_u8(e, mod << 6 | reg | (sib ? 4u : m->base & 7u));
+    if (sib)
+        emit_u8(e, (unsigned)m->scale << 6 | (m->index == H_NONE ? 4u : m->index & 7u) << 3 | (m->base & 7u));
+    if (mod == 1)
+        emit_u8(e, (uint8_t)m->disp);
+    else if (mod == 2)
+        emit_u32(e, (uint32_t)m->disp);
+}
+
+void emit_insn(struct emit *e, const struct host_insn *in)
+{
+    if (in->vex)
+        prefix_vex(e, in);
+    else
+        prefix_legacy(e, in);
+    emit_u8(e, in->opcode + (in->modrm ? 0u : in->rm & 7u));
+    if (in->modrm && in->is_mem)
+        modrm_mem(e, in);
+    else if (in->modrm)
+        emit_u8(e, 0xc0 | (in->reg & 7u) << 3 | (in->rm & 7u));
+    for (unsigned i = 0; i < in->imm_len; i++)
+        emit_u8(e, in->imm[i]);
+}
+
+/* ---- short cuts ---- */
+
+static struct host_insn op_rr(uint8_t opcode, unsigned reg, unsigned rm, bool w)
+{
+    return (struct host_insn){.opcode = opcode, .modrm = true, .reg = (uint8_t)reg, .rm = (uint8_t)rm, .w = w};
+}
+
+static struct host_insn op_rm(uint8_t opcode, unsigned reg, struct host_mem m, bool w)
+{
+    return (struct host_insn){.opcode = opcode, .modrm = true, .reg = (uint8_t)reg, .is_mem = true, .mem = m, .w = w};
+}
+
+static void set_imm(struct host_insn *in, uint64_t x, unsigned len)
+{
+    in->imm_len = (uint8_t)len;
+    for (unsigned i = 0; i < len; i++)
+        in->imm[i] = (uint8_t)(x >> 8 * i);
+}
+
+void emit_mov_rr(struct emit *e, enum host_reg dst, enum host_reg src)
+{
+    struct host_insn in = op_rr(0x89, src, dst, true);
+    emit_insn(e, &in);
+}
+
+void emit_mov_rr32(struct emit *e, enum host_reg dst, enum host_reg src)
+{
+    struct host_insn in = op_rr(0x89, src, dst, false);
+    emit_insn(e, &in);
+}
+
+void emit_mov_ri(struct emit *e, enum host_reg dst, uint64_t imm)
+{
+    if (imm == (uint64_t)(int64_t)(int32_t)imm && imm > UINT32_MAX) {
+        struct host_insn in = op_rr(0xc7, 0, dst, true);
+        set_imm(&in, imm, 4);
+        emit_insn(e, &in);
+        return;
+    }
+    bool wide = imm > UINT32_MAX;
+    struct host_insn in = {.opcode = 0xb8, .rm = (uint8_t)dst, .w = wide};
+    set_imm(&in, imm, wide ? 8 : 4);
+    emit_insn(e, &in);
+}
+
+void emit_load(struct emit *e, enum host_reg dst, struct host_mem m)
+{
+    struct host_insn in = op_rm(0x8b, dst, m, true);
+    emit_insn(e, &in);
+}
+
+void emit_load32(struct emit *e, enum host_reg dst, struct host_mem m)
+{
+    struct host_insn in = op_rm(0x8b, dst, m, false);
+    emit_insn(e, &in);
+}
+
+void emit_store(struct emit *e, struct host_mem m, enum host_reg src)
+{
+    struct host_insn in = op_rm(0x89, src, m, true);
+    emit_insn(e, &in);
+}
+
+void emit_store16(struct emit *e, struct host_mem m, enum host_reg src)
+{
+    struct host_insn in = op_rm(0x89, src, m, false);
+    in.p66 = true;
+    emit_insn(e, &in);
+}
+
+void emit_store_imm(struct emit *e, struct host_mem m, int32_t imm)
+{
+    struct host_insn in = op_rm(0xc7, 0, m, true);
+    set_imm(&in, (uint32_t)imm, 4);
+    emit_insn(e, &in);
+}
+
+void emit_store_imm32(struct emit *e, struct host_mem m, int32_t imm)
+{
+    struct host_insn in = op_rm(0xc7, 0, m, false);
+    set_imm(&in, (uint32_t)imm, 4);
+    emit_insn(e, &in);
+}
+
+void emit_store_imm8(struct emit *e, struct host_mem m, uint8_t imm)
+{
+    struct host_insn in = op_rm(0xc6, 0, m, false);
+    set_imm(&in, imm, 1);
+    emit_insn(e, &in);
+}
+
+void emit_lea(struct emit *e, enum host_reg dst, struct host_mem m)
+{
+    struct host_insn in = op_rm(0x8d, dst, m, true);
+    emit_insn(e, &in);
+}
+
+void emit_lea32(struct emit *e, enum host_reg dst, struct host_mem m)
+{
+    struct host_insn in = op_rm(0x8d, dst, m, false);
+    emit_insn(e, &in);
+}
+
+static void alu_imm(struct emit *e, struct host_insn in, int32_t imm)
+{
+    bool small = imm == (int8_t)imm;
+    in.opcode = small ? 0x83 : 0x81;
+    set_imm(&in, (uint32_t)imm, small ? 1 : 4);
+    emit_insn(e, &in);
+}
+
+void emit_alu_ri(struct emit *e, unsigned ext, enum host_reg dst, int32_t imm, bool wide)
+{
+    alu_imm(e, op_rr(0, ext, dst, wide), imm);
+}
+
+void emit_alu_mi(struct emit *e, unsigned ext, struct host_mem m, int32_t imm, bool wide)
+{
+    alu_imm(e, op_rm(0, ext, m, wide), imm);
+}
+
+void emit_alu_rr(struct emit *e, unsigned ext, enum host_reg dst, enum host_reg src, bool wide)
+{
+    struct host_insn in = op_rr((uint8_t)(ext << 3 | 1), src, dst, wide);
+    emit_insn(e, &in);
+}
+
+void emit_alu_rm(struct emit *e, unsigned ext, enum host_reg dst, struct host_mem m)
+{
+    struct host_insn in = op_rm((uint8_t)(ext << 3 | 3), dst, m, true);
+    emit_insn(e, &in);
+}
+
+void emit_cmp8_mi(struct emit *e, struct host_mem m, uint8_t imm)
+{
+    struct host_insn in = op_rm(0x80, 7, m, false);
+    set_imm(&in, imm, 1);
+    emit_insn(e, &in);
+}
+
+void emit_shr_ri32(struct emit *e, enum host_reg dst, unsigned count)
+{
+    struct host_insn in = op_rr(0xc1, 5, dst, false);
+    set_imm(&in, count, 1);
+    emit_insn(e, &in);
+}
+
+/* ---- jumps ---- */
+
+uint32_t emit_jcc_fwd(struct emit *e, enum host_cond cc)
+{
+    emit_u8(e, 0x0f);
+    emit_u8(e, 0x80u + cc);
+    emit_u32(e, 0);
+    return e->pos - 4;
+}
+
+uint32_t emit_jmp_fwd(struct emit *e)
+{
+    emit_u8(e, 0xe9);
+    emit_u32(e, 0);
+    return e->pos - 4;
+}
+
+void emit_jmp(struct emit *e, uint32_t target)
+{
+    emit_u8(e, 0xe9);
+    emit_u32(e, target - (e->pos + 4));
+}
+
+void emit_call(struct emit *e, uint32_t target)
+{
+    emit_u8(e, 0xe8);
+    emit_u32(e, target - (e->pos + 4));
+}
+
+void emit_jmp_mem(struct emit *e, struct host_mem m)
+{
+    struct host_insn in = op_rm(0xff, 4, m, false);
+    emit_insn(e, &in);
+}
+
+void emit_call_mem(struct emit *e, struct host_mem m)
+{
+    struct host_insn in = op_rm(0xff, 2, m, false);
+    emit_insn(e, &in);
+}
+
+void emit_patch(struct emit *e, uint32_t rel32_pos, uint32_t target)
+{
+    if (e->full)
+        return;
+    put_le32(e->base + rel32_pos, target - (rel32_pos + 4));
+}

@@ -1,0 +1,77 @@
+/* exec/dbt/flags.c: guest flags that are kept as the operands they came from.
+ *
+ * The host computes them with an instruction of the same kind, so the undefined ones agree with the interpreter's. */
+#include "exec/dbt/dbt.h"
+
+/* aflags of `ins`, which may use a and b in its width w. */
+#define FLAGS_OF(w, ins)                                                                               \
+    ({                                                                                                 \
+        uint64_t x_ = a;                                                                               \
+        uint32_t fl_;                                                                                  \
+        __asm__(ins "\n\tlahf\n\tseto %%al" : [x] "+&q"(x_), "=&a"(fl_) : [y] "q"(b) : "cc");          \
+        fl_;                                                                                           \
+    })
+#define FLAGS_OF_CC(bits, w, sfx)                                                                      \
+    static uint32_t flags_of##bits(enum cc op, uint64_t a, uint64_t b)                                 \
+    {                                                                                                  \
+        switch (op) {                                                                                  \
+        case CC_CMP: return FLAGS_OF(w, "cmp" sfx " %" w "[y], %" w "[x]");                            \
+        case CC_ADD_TO: return FLAGS_OF(w, "sub" sfx " %" w "[y], %" w "[x]\n\tadd" sfx " %" w "[y], %" w "[x]"); \
+        case CC_SUB_FROM: return FLAGS_OF(w, "add" sfx " %" w "[y], %" w "[x]\n\tsub" sfx " %" w "[y], %" w "[x]"); \
+        case CC_LOGIC: return FLAGS_OF(w, "test" sfx " %" w "[x], %" w "[x]");                         \
+        default: return FLAGS_OF(w, "test" sfx " %" w "[y], %" w "[x]");                               \
+        }                                                                                              \
+    }
+FLAGS_OF_CC(8, "b", "b")
+FLAGS_OF_CC(16, "w", "w")
+FLAGS_OF_CC(32, "k", "l")
+FLAGS_OF_CC(64, "q", "q")
+
+void flags_settle(struct vcpu *v, struct hot *h)
+{
+    static uint32_t (*const by_size[])(enum cc, uint64_t, uint64_t) = {flags_of8, flags_of16, flags_of32, flags_of64};
+    enum cc op = (enum cc)(h->cc_op & 0xff);
+    if (op != CC_RAW) {
+        h->aflags = (uint16_t)by_size[h->cc_op >> 8 & 3](op, h->cc_a, h->cc_b);
+        h->cc_op = CC_RAW;
+    }
+    v->s.aflags = h->aflags;
+}
+
+/* ---- what this host does with undefined flags ---- */
+
+/* Whether the flags after `ins` differ when those before it were all set. */
+#define DEPENDS(ins)                                                                                   \
+    ({                                                                                                 \
+        uint32_t f0_ = 0x0200, f1_ = 0xd701;                                                           \
+        uint64_t x_ = a, y_ = b, p_ = a, q_ = b;                                                       \
+        __asm__("addb $0x7f, %%al\n\tsahf\n\t" ins "\n\tlahf\n\tseto %%al"                             \
+                : "+&a"(f0_), [x] "+&r"(x_), [y] "+&r"(y_) : : "cc", "rdx", "rcx");                    \
+        __asm__("addb $0x7f, %%al\n\tsahf\n\t" ins "\n\tlahf\n\tseto %%al"                             \
+                : "+&a"(f1_), [x] "+&r"(p_), [y] "+&r"(q_) : : "cc", "rdx", "rcx");                    \
+        (f0_ ^ f1_) & 0xffff;                                                                          \
+    })
+
+/* One-operand products and divisions are left out: they need rAX, where the flags are; IMUL with two shows the same. */
+static bool depends(uint64_t a, uint64_t b)
+{
+    return DEPENDS("and %[y], %[x]") || DEPENDS("or %[y], %[x]") || DEPENDS("xor %[y], %[x]") ||
+           DEPENDS("test %[y], %[x]") || DEPENDS("shl $3, %[x]") || DEPENDS("shr $3, %[x]") ||
+           DEPENDS("sar $3, %[x]") || DEPENDS("shl $1, %[x]") || DEPENDS("shr $20, %w[x]") ||
+           DEPENDS("shl $20, %w[x]") || DEPENDS("shll $9, %k[x]") || DEPENDS("shld $5, %[y], %[x]") ||
+           DEPENDS("shrd $5, %[y], %[x]") || DEPENDS("shld $20, %w[y], %w[x]") || DEPENDS("imul %[y], %[x]") ||
+           DEPENDS("imul %w[y], %w[x]") || DEPENDS("bsf %[y], %[x]") || DEPENDS("bsr %[y], %[x]") ||
+           DEPENDS("tzcnt %[y], %[x]") || DEPENDS("lzcnt %[y], %[x]") || DEPENDS("popcnt %[y], %[x]") ||
+           DEPENDS("andn %[y], %[x], %[x]") || DEPENDS("bextr %[y], %[x], %[x]") || DEPENDS("blsi %[y], %[x]") ||
+           DEPENDS("blsr %[y], %[x]") || DEPENDS("blsmsk %[y], %[x]") || DEPENDS("bzhi %[y], %[x], %[x]");
+}
+
+bool flags_are_clean(void)
+{
+    static const uint64_t samples[] = {0, 1, 0x8000000000000000, UINT64_MAX, 0x123456789abcdef0, 0x8877665544332211};
+    for (unsigned i = 0; i < ARRAY_LEN(samples); i++)
+        for (unsigned j = 0; j < ARRAY_LEN(samples); j++)
+            if (depends(samples[i], samples[j]))
+                return false;
+    return true;
+}

@@ -1,0 +1,630 @@
+/* exec/dbt/tr_insn.c: which instructions become host code, and how.
+ *
+ * Most are copied with their registers renamed and their memory operand replaced by [r10] (tr_copy()). What has no row here
+ * is done by its handler. How to add an instruction: a row, and perhaps a function; the instruction test runs every
+ * form through the translator. */
+#include "exec/dbt/translate.h"
+#include "exec/x86/lower.h"
+
+/* ---- operands ---- */
+
+static bool is_gpr(const ZydisDecodedOperand *op)
+{
+    if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+        return false;
+    ZydisRegisterClass cls = ZydisRegisterGetClass(op->reg.value);
+    return cls == ZYDIS_REGCLASS_GPR8 || cls == ZYDIS_REGCLASS_GPR16 || cls == ZYDIS_REGCLASS_GPR32 ||
+           cls == ZYDIS_REGCLASS_GPR64;
+}
+
+static bool is_vector(const ZydisDecodedOperand *op)
+{
+    if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+        return false;
+    ZydisRegisterClass cls = ZydisRegisterGetClass(op->reg.value);
+    return cls == ZYDIS_REGCLASS_XMM || cls == ZYDIS_REGCLASS_YMM;
+}
+
+static bool is_high_byte(const ZydisDecodedOperand *op)
+{
+    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH;
+}
+
+/* The first immediate, sign-extended. */
+static int32_t immediate(const struct tr *t)
+{
+    unsigned unused = 64u - t->cur.dt.zi.raw.imm[0].size;
+    return (int32_t)((int64_t)(t->cur.dt.zi.raw.imm[0].value.u << unused) >> unused);
+}
+
+/* A high byte register stays what it is: its number is 4 to 7, and no REX prefix may be needed. */
+static unsigned gpr_of(const ZydisDecodedOperand *op)
+{
+    return insn_gpr_offset(op->reg.value) / 8;
+}
+
+static bool reads(const ZydisDecodedOperand *op) { return op->actions & ZYDIS_OPERAND_ACTION_MASK_READ; }
+static bool writes(const ZydisDecodedOperand *op) { return op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE; }
+
+/* Guest registers without a host register, on loan for one instruction. */
+struct loans {
+    unsigned count, max;
+    struct { uint8_t gpr, host; bool load, store; } loan[2];
+};
+
+/* `maybe`: what is written may be left alone. */
+static bool borrow(struct loans *l, const ZydisDecodedOperand *op, bool maybe, uint8_t *host)
+{
+    static const uint8_t scratch[] = {H_R11, H_R10}; /* r10 only when it is not the address */
+    unsigned gpr = gpr_of(op), i = 0;
+    /* A narrow write keeps the rest; a conditional write may keep it all. */
+    bool keeps = op->size < 32 || (op->actions & ZYDIS_OPERAND_ACTION_CONDWRITE) || maybe;
+    while (i < l->count && l->loan[i].gpr != gpr)
+        i++;
+    if (i == l->max)
+        return false;
+    if (i == l->count) {
+        l->loan[i].gpr = (uint8_t)gpr;
+        l->loan[i].host = scratch[i];
+        l->loan[i].load = l->loan[i].store = false;
+        l->count++;
+    }
+    l->loan[i].load |= reads(op) || keeps;
+    l->loan[i].store |= writes(op);
+    *host = l->loan[i].host;
+    return true;
+}
+
+/* ---- copying ---- */
+
+static void base_insn(const struct tr *t, struct host_insn *h)
+{
+    const ZydisDecodedInstruction *zi = &t->cur.dt.zi;
+    static const uint8_t maps[] = {[ZYDIS_OPCODE_MAP_DEFAULT] = 0, [ZYDIS_OPCODE_MAP_0F] = 1, [ZYDIS_OPCODE_MAP_0F38] = 2,
+                                   [ZYDIS_OPCODE_MAP_0F3A] = 3};
+    *h = (struct host_insn){.map = maps[zi->opcode_map], .opcode = zi->opcode,
+                            .modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM};
+    h->reg = zi->raw.modrm.reg;
+    h->rm = h->modrm ? zi->raw.modrm.rm : 0;
+    if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
+        h->vex = true;
+        h->w = zi->raw.vex.W;
+        h->l = zi->raw.vex.L;
+        h->pp = zi->raw.vex.pp;
+        h->vvvv = ~zi->raw.vex.vvvv & 15;
+    } else {
+        h->w = zi->raw.rex.W;
+        for (unsigned i = 0; i < zi->raw.prefix_count; i++) {
+            uint8_t p = zi->raw.prefixes[i].value;
+            if (zi->raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_IGNORED)
+                continue;
+            if (p == 0x66)
+                h->p66 = true;
+            else if ((p == 0xf2 || p == 0xf3) && zi->raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY)
+                h->rep = p;
+        }
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned len = zi->raw.imm[i].size / 8u;
+        memcpy(h->imm + h->imm_len, t->cur.bytes + zi->raw.imm[i].offset, len);
+        h->imm_len = (uint8_t)(h->imm_len + len);
+    }
+}
+
+static const ZydisDecodedOperand *memory_operand(const struct tr *t)
+{
+    for (unsigned i = 0; i < t->cur.dt.zi.operand_count_visible; i++)
+        if (t->cur.dt.op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+            return &t->cur.dt.op[i];
+    return NULL;
+}
+
+/* BSF and BSR of 0 leave their destination alone. */
+static bool may_keep(const struct tr *t)
+{
+    return t->cur.dt.zi.mnemonic == ZYDIS_MNEMONIC_BSF || t->cur.dt.zi.mnemonic == ZYDIS_MNEMONIC_BSR;
+}
+
+/* Registers of the instruction become the host's. False: not possible. */
+static bool rename(const struct tr *t, struct host_insn *h, struct loans *loans)
+{
+    bool high = false;
+    for (unsigned i = 0; i < t->cur.dt.zi.operand_count_visible; i++) {
+        const ZydisDecodedOperand *op = &t->cur.dt.op[i];
+        uint8_t host;
+        if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+            continue;
+        if (is_high_byte(op)) {
+            high = true;
+            host = (uint8_t)(op->reg.value - ZYDIS_REGISTER_AH + 4);
+        } else if (is_gpr(op)) {
+            host = (uint8_t)tr_host_reg(gpr_of(op));
+            if (host == H_NONE && !borrow(loans, op, may_keep(t), &host))
+                return false;
+            h->rex8 |= op->size == 8 && host >= H_RSP;
+            h->w &= !h->vex || t->long64; /* VEX.W means nothing outside 64-bit mode */
+        } else if (is_vector(op)) {
+            host = (uint8_t)ZydisRegisterGetId(op->reg.value);
+        } else {
+            return false;
+        }
+        switch (op->encoding) {
+        case ZYDIS_OPERAND_ENCODING_MODRM_REG: h->reg = host; break;
+        case ZYDIS_OPERAND_ENCODING_MODRM_RM: h->rm = host; break;
+        case ZYDIS_OPERAND_ENCODING_OPCODE:
+            h->rm = host;
+            h->opcode &= h->modrm ? 0xff : 0xf8;
+            break;
+        case ZYDIS_OPERAND_ENCODING_NDSNDD: h->vvvv = host; break;
+        case ZYDIS_OPERAND_ENCODING_IS4: break; /* a vector register, in the immediate */
+        case ZYDIS_OPERAND_ENCODING_NONE: /* implied: only those that are where they are called */
+            if (is_gpr(op) && host != gpr_of(op))
+                return false;
+            break;
+        default: return false;
+        }
+    }
+    bool rex = h->rex8 || h->w || (h->modrm && h->reg >= 8) || h->is_mem || h->rm >= 8;
+    return !(high && rex);
+}
+
+/* What is encoded otherwise in 64-bit mode: INC and DEC of a register (40 to 4F), and 82, which is 80. */
+static void to_64bit_encoding(const struct tr *t, struct host_insn *h)
+{
+    if (t->long64 || h->map)
+        return;
+    if (h->opcode == 0x82)
+        h->opcode = 0x80;
+    if (h->opcode < 0x40 || h->opcode > 0x4f)
+        return;
+    h->reg = h->opcode >= 0x48;
+    h->opcode = 0xff;
+    h->modrm = true;
+}
+
+static void loans_out(struct tr *t, const struct loans *l)
+{
+    for (unsigned i = 0; i < l->count; i++)
+        if (l->loan[i].load)
+            emit_load(&t->e, l->loan[i].host, tr_spill_slot(l->loan[i].gpr));
+}
+
+static void loans_back(struct tr *t, const struct loans *l)
+{
+    for (unsigned i = 0; i < l->count; i++)
+        if (l->loan[i].store)
+            emit_store(&t->e, tr_spill_slot(l->loan[i].gpr), l->loan[i].host);
+}
+
+static unsigned access_of(const ZydisDecodedOperand *op)
+{
+    return (reads(op) ? TR_READ : 0) | (writes(op) ? TR_WRITE : 0);
+}
+
+/* The instruction itself, its memory operand checked before. `align`: as tr_check_access(). */
+static bool copy(struct tr *t, unsigned align)
+{
+    const struct cur *c = &t->cur;
+    const ZydisDecodedOperand *mem = memory_operand(t);
+    struct host_insn h;
+    base_insn(t, &h);
+    to_64bit_encoding(t, &h);
+    h.is_mem = mem != NULL;
+    struct loans loans = {.max = mem ? 1 : 2};
+    if (!rename(t, &h, &loans))
+        return false;
+    bool wants = c->flags_read || (c->flags_written && !c->produces);
+    if (mem) {
+        h.mem = hm_base(H_R10, 0);
+        tr_clobber_flags(t);
+        if (!tr_linear_address(t, &mem->mem, c->dt.zi.address_width))
+            return false;
+        tr_check_access(t, mem->size / 8u, access_of(mem), align);
+    }
+    if (wants)
+        tr_want_flags(t);
+    loans_out(t, &loans);
+    emit_insn(&t->e, &h);
+    loans_back(t, &loans);
+    if (c->flags_written)
+        t->fl = (struct flags_at){.host = true};
+    return true;
+}
+
+/* ---- recipes ---- */
+
+static unsigned size_log(unsigned bits) { return (unsigned)__builtin_ctz(bits / 8u); }
+
+
+/* How to find the flags of a two-operand instruction again, from what it leaves in its registers. */
+static struct recipe recipe_of(const struct tr *t, unsigned alu)
+{
+    const ZydisDecodedOperand *a = &t->cur.dt.op[0], *b = &t->cur.dt.op[1];
+    struct recipe r = {.a = H_NONE, .b = H_NONE, .size = (uint8_t)size_log(a->size)};
+    bool b_imm = b->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    if (!is_gpr(a) || is_high_byte(a) || is_high_byte(b) || (!is_gpr(b) && !b_imm))
+        return r;
+    bool same = !b_imm && a->reg.value == b->reg.value;
+    if (same && (alu == ALU_XOR || alu == ALU_SUB || alu == ALU_CMP)) { /* the flags of 0 */
+        r.cc = CC_LOGIC;
+        r.valid = true;
+        return r;
+    }
+    r.a = (uint8_t)tr_host_reg(gpr_of(a));
+    r.reads = (uint16_t)(r.a == H_NONE ? 0 : 1u << r.a);
+    if (r.a == H_NONE)
+        return r;
+    bool needs_b = true;
+    switch (alu) {
+    case ALU_CMP: r.cc = CC_CMP; break;
+    case ALU_TEST: r.cc = same ? CC_LOGIC : CC_TEST; needs_b = !same; break;
+    case ALU_ADD: r.cc = CC_ADD_TO; break;
+    case ALU_SUB: r.cc = CC_SUB_FROM; break;
+    default: r.cc = CC_LOGIC; needs_b = false; break;
+    }
+    if (!needs_b) {
+        r.valid = true;
+        return r;
+    }
+    if (b_imm) {
+        r.b_imm = immediate(t);
+        r.valid = true;
+        return r;
+    }
+    r.b = (uint8_t)tr_host_reg(gpr_of(b));
+    if (r.b == H_NONE || (same && alu == ALU_ADD))
+        return r;
+    r.reads |= (uint16_t)(1u << r.b);
+    r.valid = true;
+    return r;
+}
+
+/* ---- rows: integer ---- */
+
+static bool tr_copy(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    return copy(t, 0);
+}
+
+static bool tr_alu(struct tr *t, unsigned arg)
+{
+    if (!copy(t, 0))
+        return false;
+    t->fl.recipe = recipe_of(t, arg);
+    return true;
+}
+
+static bool tr_nothing(struct tr *t, unsigned arg)
+{
+    (void)t, (void)arg;
+    return true;
+}
+
+/* Opcodes A0 to A3 have their address where others have an immediate. */
+static bool tr_mov(struct tr *t, unsigned arg)
+{
+    const ZydisDecodedInstruction *zi = &t->cur.dt.zi;
+    (void)arg;
+    if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || zi->opcode < 0xa0 || zi->opcode > 0xa3)
+        return copy(t, 0);
+    const ZydisDecodedOperand *mem = memory_operand(t);
+    struct host_insn h = {.opcode = (uint8_t)((zi->opcode & 1) | (zi->opcode & 2 ? 0x88 : 0x8a)), .modrm = true, .reg = H_RAX,
+                          .is_mem = true, .mem = hm_base(H_R10, 0), .w = mem->size == 64, .p66 = mem->size == 16};
+    tr_clobber_flags(t);
+    if (!tr_linear_address(t, &mem->mem, zi->address_width))
+        return false;
+    tr_check_access(t, mem->size / 8u, access_of(mem), 0);
+    emit_insn(&t->e, &h);
+    return true;
+}
+
+static bool tr_lea(struct tr *t, unsigned arg)
+{
+    const ZydisDecodedOperand *dst = &t->cur.dt.op[0], *mem = &t->cur.dt.op[1];
+    const ZydisDecodedInstruction *zi = &t->cur.dt.zi;
+    (void)arg;
+    struct loans loans = {.max = 1};
+    uint8_t host = (uint8_t)tr_host_reg(gpr_of(dst));
+    t->cur.in.seg = S_DS; /* a segment override means nothing here */
+    if (!(t->key.bits & KEY_FLAT) || zi->address_width == 16 || (host == H_NONE && !borrow(&loans, dst, false, &host)))
+        return false;
+    tr_linear_address(t, &mem->mem, zi->address_width); /* leaves flags alone */
+    loans_out(t, &loans);
+    struct host_insn mov = {.opcode = 0x8b, .modrm = true, .reg = host, .rm = H_R10, .w = dst->size == 64, .p66 = dst->size == 16};
+    emit_insn(&t->e, &mov);
+    loans_back(t, &loans);
+    return true;
+}
+
+/* The bit index of a register may reach beyond the operand. */
+static bool tr_bit(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    return (memory_operand(t) && is_gpr(&t->cur.dt.op[1])) ? false : copy(t, 0);
+}
+
+static bool tr_cmpxchg16(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    return copy(t, 15);
+}
+
+/* ---- rows: stack and control ---- */
+
+static unsigned word(const struct tr *t) { return t->long64 ? 8 : 4; }
+
+static bool stack_width_ok(const struct tr *t)
+{
+    return t->cur.dt.zi.operand_width == 8 * word(t);
+}
+
+static void lea_word(struct tr *t, enum host_reg dst, struct host_mem m)
+{
+    if (t->long64)
+        emit_lea(&t->e, dst, m);
+    else
+        emit_lea32(&t->e, dst, m);
+}
+
+static void move_word(struct tr *t, enum host_reg dst, struct host_mem m, bool load)
+{
+    struct host_insn h = {.opcode = load ? 0x8b : 0x89, .modrm = true, .reg = (uint8_t)dst, .is_mem = true, .mem = m, .w = t->long64};
+    emit_insn(&t->e, &h);
+}
+
+/* r10: host address of the word below the stack pointer. */
+static void push_slot(struct tr *t)
+{
+    lea_word(t, H_R10, hm_base(H_R14, -(int)word(t)));
+    tr_check_access(t, word(t), TR_WRITE, 0);
+}
+
+static void push_done(struct tr *t) { lea_word(t, H_R14, hm_base(H_R14, -(int)word(t))); }
+
+/* r10: host address of the word at the top of the stack. */
+static void pop_slot(struct tr *t)
+{
+    lea_word(t, H_R10, hm_base(H_R14, 0));
+    tr_check_access(t, word(t), TR_READ, 0);
+}
+
+static bool tr_push(struct tr *t, unsigned arg)
+{
+    const ZydisDecodedOperand *op = &t->cur.dt.op[0];
+    (void)arg;
+    if (!stack_width_ok(t))
+        return false;
+    if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+        struct host_insn h = {.opcode = 0xc7, .modrm = true, .is_mem = true, .mem = hm_base(H_R10, 0), .w = t->long64, .imm_len = 4};
+        put_le32(h.imm, (uint32_t)immediate(t));
+        tr_clobber_flags(t);
+        push_slot(t);
+        emit_insn(&t->e, &h);
+    } else if (is_gpr(op)) {
+        enum host_reg h = tr_host_reg(gpr_of(op));
+        tr_clobber_flags(t);
+        push_slot(t);
+        if (h == H_NONE)
+            emit_load(&t->e, h = H_R11, tr_spill_slot(gpr_of(op)));
+        move_word(t, h, hm_base(H_R10, 0), false);
+    } else if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        tr_clobber_flags(t);
+        if (!tr_linear_address(t, &op->mem, t->cur.dt.zi.address_width))
+            return false;
+        tr_check_access(t, word(t), TR_READ, 0);
+        move_word(t, H_R11, hm_base(H_R10, 0), true);
+        emit_store(&t->e, HOT(tmp), H_R11);
+        push_slot(t);
+        emit_load(&t->e, H_R11, HOT(tmp));
+        move_word(t, H_R11, hm_base(H_R10, 0), false);
+    } else {
+        return false;
+    }
+    push_done(t);
+    return true;
+}
+
+static bool tr_pop(struct tr *t, unsigned arg)
+{
+    const ZydisDecodedOperand *op = &t->cur.dt.op[0];
+    (void)arg;
+    if (!stack_width_ok(t) || !is_gpr(op) || gpr_of(op) == R_RSP)
+        return false;
+    enum host_reg h = tr_host_reg(gpr_of(op));
+    tr_clobber_flags(t);
+    pop_slot(t);
+    move_word(t, h == H_NONE ? H_R11 : h, hm_base(H_R10, 0), true);
+    if (h == H_NONE)
+        emit_store(&t->e, tr_spill_slot(gpr_of(op)), H_R11);
+    lea_word(t, H_R14, hm_base(H_R14, (int)word(t)));
+    return true;
+}
+
+static bool tr_leave(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    if (!stack_width_ok(t))
+        return false;
+    tr_clobber_flags(t);
+    lea_word(t, H_R10, hm_base(H_RBP, 0));
+    tr_check_access(t, word(t), TR_READ, 0);
+    lea_word(t, H_R14, hm_base(H_RBP, (int)word(t)));
+    move_word(t, H_RBP, hm_base(H_R10, 0), true);
+    return true;
+}
+
+static bool is_far(const struct tr *t) { return t->cur.dt.zi.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR; }
+
+static bool target_of(const struct tr *t, uint64_t *out)
+{
+    uint64_t va = tr_next_va(t) + (uint64_t)(int64_t)immediate(t);
+    *out = t->long64 ? va : (uint32_t)va;
+    return stack_width_ok(t) || t->long64;
+}
+
+static bool canonical(uint64_t va) { return va + (UINT64_C(1) << 47) < UINT64_C(1) << 48; }
+
+/* A direct branch of full width to an address that can be executed from. */
+static bool direct_target(const struct tr *t, uint64_t *out)
+{
+    if (t->cur.dt.op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !t->cur.dt.op[0].imm.is_relative)
+        return false;
+    return target_of(t, out) && (!t->long64 || (canonical(*out) && t->cur.dt.zi.operand_width == 64));
+}
+
+/* r10 = target of an indirect near branch; flags are in memory. */
+static bool indirect_target(struct tr *t)
+{
+    const ZydisDecodedOperand *op = &t->cur.dt.op[0];
+    if (is_far(t) || op->size != 8 * word(t))
+        return false;
+    if (is_gpr(op)) {
+        enum host_reg h = tr_host_reg(gpr_of(op));
+        if (h == H_NONE)
+            emit_load(&t->e, H_R10, tr_spill_slot(gpr_of(op)));
+        else if (t->long64)
+            emit_mov_rr(&t->e, H_R10, h);
+        else
+            emit_mov_rr32(&t->e, H_R10, h);
+        return true;
+    }
+    if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || !tr_linear_address(t, &op->mem, t->cur.dt.zi.address_width))
+        return false;
+    tr_check_access(t, word(t), TR_READ, 0);
+    move_word(t, H_R10, hm_base(H_R10, 0), true);
+    return true;
+}
+
+static const struct host_mem found_code = {.base = H_R11, .index = H_NONE, .disp = offsetof(struct jc_entry, code)};
+
+static bool tr_jmp(struct tr *t, unsigned arg)
+{
+    uint64_t va;
+    (void)arg;
+    tr_flags_to_memory(t);
+    t->fl.host = false;
+    if (direct_target(t, &va)) {
+        tr_exit(t, va);
+        return true;
+    }
+    if (!indirect_target(t))
+        return false;
+    tr_jump_lookup(t);
+    emit_jmp_mem(&t->e, found_code);
+    return true;
+}
+
+/* Conditional jumps do not end a block: it goes on where they are not taken. */
+static bool tr_jcc(struct tr *t, unsigned cc)
+{
+    uint64_t va;
+    if (!direct_target(t, &va))
+        return false;
+    tr_want_flags(t);
+    tr_exit_if(t, (enum host_cond)cc, va);
+    t->cur.in.flags &= (uint8_t)~INSN_ENDS;
+    return true;
+}
+
+static bool push_return_address(struct tr *t)
+{
+    push_slot(t);
+    uint64_t next = tr_next_va(t);
+    if (t->long64 && next != (uint64_t)(int64_t)(int32_t)next) {
+        emit_mov_ri(&t->e, H_R11, next);
+        emit_store(&t->e, hm_base(H_R10, 0), H_R11);
+    } else {
+        struct host_insn h = {.opcode = 0xc7, .modrm = true, .is_mem = true, .mem = hm_base(H_R10, 0), .w = t->long64, .imm_len = 4};
+        put_le32(h.imm, (uint32_t)next);
+        emit_insn(&t->e, &h);
+    }
+    push_done(t);
+    return true;
+}
+
+static bool tr_call(struct tr *t, unsigned arg)
+{
+    uint64_t va;
+    (void)arg;
+    tr_flags_to_memory(t);
+    t->fl.host = false;
+    if (direct_target(t, &va)) {
+        push_return_address(t);
+        tr_exit(t, va);
+        return true;
+    }
+    if (!indirect_target(t))
+        return false;
+    tr_jump_lookup(t);
+    emit_load(&t->e, H_R11, found_code);
+    emit_store(&t->e, HOT(tmp), H_R11);
+    push_return_address(t);
+    emit_jmp_mem(&t->e, HOT(tmp));
+    return true;
+}
+
+static bool tr_ret(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    if (is_far(t) || !stack_width_ok(t))
+        return false;
+    bool pops = t->cur.dt.op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    tr_flags_to_memory(t);
+    t->fl.host = false;
+    pop_slot(t);
+    move_word(t, H_R10, hm_base(H_R10, 0), true);
+    tr_jump_lookup(t);
+    lea_word(t, H_R14, hm_base(H_R14, (int)word(t) + (pops ? (int)(uint16_t)t->cur.dt.zi.raw.imm[0].value.u : 0)));
+    emit_jmp_mem(&t->e, found_code);
+    return true;
+}
+
+/* The rest of the block runs under another key. */
+static bool tr_last(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    t->cur.in.flags |= INSN_ENDS | INSN_NEXT;
+    return false;
+}
+
+/* ---- the rows ---- */
+
+struct row {
+    bool (*fn)(struct tr *t, unsigned arg);
+    uint8_t arg;
+};
+
+#define ROW(m, f, a) [ZYDIS_MNEMONIC_##m] = {.fn = f, .arg = a},
+#define COPY(m) ROW(m, tr_copy, 0)
+#define CC_ROWS(cc, code) ROW(J##cc, tr_jcc, code) COPY(SET##cc) COPY(CMOV##cc)
+
+static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
+    ROW(ADD, tr_alu, ALU_ADD) ROW(OR, tr_alu, ALU_OR) ROW(ADC, tr_copy, 0) ROW(SBB, tr_copy, 0)
+    ROW(AND, tr_alu, ALU_AND) ROW(SUB, tr_alu, ALU_SUB) ROW(XOR, tr_alu, ALU_XOR) ROW(CMP, tr_alu, ALU_CMP)
+    ROW(TEST, tr_alu, ALU_TEST)
+    COPY(INC) COPY(DEC) COPY(NEG) COPY(NOT) COPY(SHL) COPY(SHR) COPY(SAR) COPY(ROL) COPY(ROR) COPY(RCL) COPY(RCR)
+    COPY(SHLD) COPY(SHRD) COPY(IMUL) COPY(MUL) COPY(BSF) COPY(BSR) COPY(TZCNT) COPY(LZCNT) COPY(POPCNT) COPY(BSWAP)
+    COPY(XCHG) COPY(XADD) COPY(CMPXCHG) COPY(CMPXCHG8B) ROW(CMPXCHG16B, tr_cmpxchg16, 0) COPY(MOVBE) COPY(ANDN)
+    COPY(BEXTR) COPY(BLSI) COPY(BLSMSK) COPY(BLSR) COPY(BZHI) COPY(PDEP) COPY(PEXT) COPY(SARX) COPY(SHLX) COPY(SHRX)
+    COPY(RORX) COPY(MULX) COPY(CBW) COPY(CWDE) COPY(CDQE) COPY(CWD) COPY(CDQ) COPY(CQO) COPY(CRC32) COPY(CLC) COPY(STC)
+    COPY(CMC) COPY(LAHF) COPY(SAHF) COPY(MOVZX) COPY(MOVSX) COPY(MOVSXD) COPY(MOVNTI)
+    ROW(BT, tr_bit, 0) ROW(BTS, tr_bit, 0) ROW(BTR, tr_bit, 0) ROW(BTC, tr_bit, 0)
+    ROW(MOV, tr_mov, 0) ROW(LEA, tr_lea, 0)
+    ROW(NOP, tr_nothing, 0) ROW(PAUSE, tr_nothing, 0) ROW(LFENCE, tr_nothing, 0) ROW(SFENCE, tr_nothing, 0)
+    ROW(MFENCE, tr_nothing, 0) ROW(PREFETCHNTA, tr_nothing, 0) ROW(PREFETCHT0, tr_nothing, 0)
+    ROW(PREFETCHT1, tr_nothing, 0) ROW(PREFETCHT2, tr_nothing, 0) ROW(PREFETCHW, tr_nothing, 0)
+    ROW(PUSH, tr_push, 0) ROW(POP, tr_pop, 0) ROW(LEAVE, tr_leave, 0)
+    ROW(JMP, tr_jmp, 0) ROW(CALL, tr_call, 0) ROW(RET, tr_ret, 0) ROW(CLTS, tr_last, 0) ROW(LDMXCSR, tr_last, 0)
+    ROW(VLDMXCSR, tr_last, 0) ROW(FXRSTOR, tr_last, 0) ROW(XRSTOR, tr_last, 0) ROW(FXRSTOR64, tr_last, 0)
+    ROW(XRSTOR64, tr_last, 0)
+    CC_ROWS(O, HC_O) CC_ROWS(NO, HC_NO) CC_ROWS(B, HC_B) CC_ROWS(NB, HC_NB) CC_ROWS(Z, HC_Z) CC_ROWS(NZ, HC_NZ)
+    CC_ROWS(BE, HC_BE) CC_ROWS(NBE, HC_A) CC_ROWS(S, HC_S) CC_ROWS(NS, HC_NS) CC_ROWS(P, HC_P) CC_ROWS(NP, HC_NP)
+    CC_ROWS(L, HC_L) CC_ROWS(NL, HC_GE) CC_ROWS(LE, HC_LE) CC_ROWS(NLE, HC_G)
+};
+
+bool tr_insn(struct tr *t)
+{
+    const struct row *r = &rows[t->cur.dt.zi.mnemonic];
+    return r->fn && r->fn(t, r->arg);
+}

@@ -1,0 +1,486 @@
+/* exec/dbt/translate.c: from guest bytes to a block: the driver, flags, memory operands, exits. See translate.h. */
+#include "core/base/check.h"
+#include "exec/dbt/translate.h"
+
+enum { INSN_BYTES_MAX = 15, CODE_ROOM = 32 << 10 /* more than a block can need */ };
+
+/* ---- flags ---- */
+
+static uint32_t cc_word(const struct recipe *r) { return r->cc | (uint32_t)r->size << 8; }
+
+static void store_operand(struct tr *t, struct host_mem slot, uint8_t reg, int32_t imm)
+{
+    if (reg == H_NONE)
+        emit_store_imm(&t->e, slot, imm);
+    else
+        emit_store(&t->e, slot, reg);
+}
+
+/* Leaves the host's flags alone. */
+static void store_recipe(struct tr *t, const struct recipe *r)
+{
+    store_operand(t, HOT(cc_a), r->a, r->a_imm);
+    if (r->cc != CC_LOGIC)
+        store_operand(t, HOT(cc_b), r->b, r->b_imm);
+    emit_store_imm32(&t->e, HOT(cc_op), (int32_t)cc_word(r));
+}
+
+/* Host flags to hot.aflags; r11 is lost. */
+static void store_raw(struct tr *t)
+{
+    emit_mov_rr(&t->e, H_R11, H_RAX);
+    emit_u8(&t->e, 0x9f);                                                   /* lahf */
+    emit_u8(&t->e, 0x0f), emit_u8(&t->e, 0x90), emit_u8(&t->e, 0xc0);       /* seto al */
+    emit_store16(&t->e, HOT(aflags), H_RAX);
+    emit_mov_rr(&t->e, H_RAX, H_R11);
+    emit_store_imm32(&t->e, HOT(cc_op), CC_RAW);
+}
+
+static void store_flags(struct tr *t, const struct flags_at *fl)
+{
+    if (fl->mem)
+        return;
+    if (fl->recipe.valid)
+        store_recipe(t, &fl->recipe);
+    else
+        store_raw(t);
+}
+
+void tr_flags_to_memory(struct tr *t)
+{
+    if (t->fl.mem)
+        return;
+    store_flags(t, &t->fl);
+    t->fl.mem = true;
+    t->fl.raw = !t->fl.recipe.valid;
+}
+
+/* Whether the current instruction destroys what the recipe reads, so that nobody after it can use it. */
+static bool recipe_ends(const struct tr *t)
+{
+    return t->fl.recipe.valid && !t->cur.produces && (t->fl.recipe.reads & t->cur.writes);
+}
+
+void tr_clobber_flags(struct tr *t)
+{
+    if (!t->fl.mem && (!t->fl.recipe.valid || recipe_ends(t)))
+        tr_flags_to_memory(t);
+    t->fl.host = false;
+}
+
+static void sized_op(struct tr *t, uint8_t opcode8, unsigned size, uint8_t reg, uint8_t rm)
+{
+    struct host_insn in = {.p66 = size == 1, .w = size == 3, .opcode = (uint8_t)(opcode8 + (size > 0)), .modrm = true,
+                           .reg = reg, .rm = rm, .rex8 = size == 0};
+    emit_insn(&t->e, &in);
+}
+
+static void sized_op_imm(struct tr *t, unsigned ext, unsigned size, uint8_t rm, int32_t imm)
+{
+    struct host_insn in = {.p66 = size == 1, .w = size == 3, .opcode = size ? 0x81 : 0x80, .modrm = true,
+                           .reg = (uint8_t)ext, .rm = rm, .rex8 = size == 0, .imm_len = (uint8_t)(size == 0 ? 1 : size == 1 ? 2 : 4)};
+    put_le32(in.imm, (uint32_t)imm);
+    emit_insn(&t->e, &in);
+}
+
+/* ADD SUB CMP (0 5 7) of r11 or a register with operand b. */
+static void recipe_alu(struct tr *t, const struct recipe *r, unsigned ext, uint8_t a)
+{
+    if (r->b == H_NONE)
+        sized_op_imm(t, ext, r->size, a, r->b_imm);
+    else
+        sized_op(t, (uint8_t)(ext << 3), r->size, r->b, a);
+}
+
+static void evaluate_recipe(struct tr *t, const struct recipe *r)
+{
+    uint8_t a = r->a;
+    if (a == H_NONE) {
+        emit_mov_ri(&t->e, H_R11, (uint64_t)(int64_t)r->a_imm);
+        a = H_R11;
+    }
+    switch (r->cc) {
+    case CC_CMP: recipe_alu(t, r, 7, a); break;
+    case CC_LOGIC: sized_op(t, 0x84, r->size, a, a); break;
+    case CC_TEST:
+        if (r->b == H_NONE) {
+            struct host_insn in = {.p66 = r->size == 1, .w = r->size == 3, .opcode = r->size ? 0xf7 : 0xf6, .modrm = true,
+                                   .rm = a, .rex8 = r->size == 0, .imm_len = (uint8_t)(r->size == 0 ? 1 : r->size == 1 ? 2 : 4)};
+            put_le32(in.imm, (uint32_t)r->b_imm);
+            emit_insn(&t->e, &in);
+        } else {
+            sized_op(t, 0x84, r->size, r->b, a);
+        }
+        break;
+    default:
+        emit_mov_rr(&t->e, H_R11, a);
+        recipe_alu(t, r, r->cc == CC_ADD_TO ? 5 : 0, H_R11);
+        recipe_alu(t, r, r->cc == CC_ADD_TO ? 0 : 5, H_R11);
+    }
+}
+
+void tr_want_flags(struct tr *t)
+{
+    if (t->fl.host)
+        return;
+    if (t->fl.recipe.valid) {
+        evaluate_recipe(t, &t->fl.recipe);
+    } else if (t->fl.raw) {
+        struct host_insn load = {.map = 1, .opcode = 0xb7, .modrm = true, .reg = H_RAX, .is_mem = true, .mem = HOT(aflags)};
+        emit_mov_rr(&t->e, H_R11, H_RAX);
+        emit_insn(&t->e, &load);                                 /* movzx eax, word */
+        emit_u8(&t->e, 0x04), emit_u8(&t->e, 0x7f), emit_u8(&t->e, 0x9e); /* add al, 0x7f: OF; sahf */
+        emit_mov_rr(&t->e, H_RAX, H_R11);
+    } else {
+        emit_call(&t->e, t->d->arena.flags_get);
+        t->fl.raw = true;
+    }
+    t->fl.host = true;
+}
+
+/* ---- registers ---- */
+
+enum host_reg tr_host_reg(unsigned gpr)
+{
+    static const uint8_t map[16] = {H_RAX, H_RCX, H_RDX, H_RBX, H_R14, H_RBP, H_RSI,  H_RDI,
+                                    H_R8,  H_R9,  H_NONE, H_NONE, H_R12, H_R13, H_NONE, H_NONE};
+    return map[gpr];
+}
+
+struct host_mem tr_spill_slot(unsigned gpr)
+{
+    return HOT_AT(spill, gpr < R_R14 ? gpr - R_R10 + SPILL_R10 : gpr - R_R14 + SPILL_R14);
+}
+
+/* ---- memory operands ---- */
+
+/* A register for an address: pinned, or loaded into `scratch`. */
+static uint8_t address_reg(struct tr *t, ZydisRegister reg, enum host_reg scratch)
+{
+    if (reg == ZYDIS_REGISTER_NONE)
+        return H_NONE;
+    unsigned gpr = (unsigned)ZydisRegisterGetId(reg);
+    enum host_reg h = tr_host_reg(gpr);
+    if (h != H_NONE)
+        return (uint8_t)h;
+    emit_load(&t->e, scratch, tr_spill_slot(gpr));
+    return (uint8_t)scratch;
+}
+
+bool tr_linear_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned width)
+{
+    static const uint8_t need[] = {[S_ES] = KEY_FLAT, [S_CS] = KEY_FLAT, [S_SS] = KEY_FLAT, [S_DS] = KEY_FLAT,
+                                   [S_FS] = KEY_FLAT_FS, [S_GS] = KEY_FLAT_GS};
+    struct emit *e = &t->e;
+    unsigned seg = t->cur.in.seg;
+    if (!(t->key.bits & need[seg]) || width == 16 || (seg == S_CS && !t->long64))
+        return false;
+    const ZydisDecodedInstructionRaw *raw = &t->cur.dt.zi.raw;
+    bool no_base = raw->modrm.mod == 0 && raw->modrm.rm == 4 && raw->sib.base == 5; /* see fill_memory() in insn.c */
+    ZydisRegister base = no_base ? ZYDIS_REGISTER_NONE : m->base;
+    int64_t disp = no_base ? raw->disp.value : m->disp.value;
+    if (ZydisRegisterGetClass(base) == ZYDIS_REGCLASS_IP) {
+        uint64_t at = tr_next_va(t) + (uint64_t)disp;
+        emit_mov_ri(e, H_R10, width == 32 ? (uint32_t)at : at);
+    } else if (base == ZYDIS_REGISTER_NONE && m->index == ZYDIS_REGISTER_NONE) {
+        emit_mov_ri(e, H_R10, width == 32 ? (uint32_t)disp : (uint64_t)disp);
+    } else {
+        struct host_mem ea = {.base = address_reg(t, base, H_R10), .index = address_reg(t, m->index, H_R11),
+                              .scale = m->scale ? (uint8_t)__builtin_ctz(m->scale) : 0, .disp = (int32_t)disp};
+        if (width == 32)
+            emit_lea32(e, H_R10, ea);
+        else if (ea.index == H_NONE && !ea.disp)
+            emit_mov_rr(e, H_R10, ea.base);
+        else
+            emit_lea(e, H_R10, ea);
+    }
+    if (seg >= S_FS) {
+        emit_alu_rm(e, 0, H_R10, HOT_AT(seg_base, seg));
+        if (!t->long64)
+            emit_mov_rr32(e, H_R10, H_R10);
+    }
+    return true;
+}
+
+static void add_stub(struct tr *t, struct stub s)
+{
+    s.index = (uint8_t)t->n;
+    s.fl = t->fl;
+    t->stub[t->stubs++] = s;
+}
+
+uint32_t tr_site(struct tr *t, unsigned flags)
+{
+    struct dbt *d = t->d;
+    d->site[d->sites + t->sites] = (struct site){t->block, t->cur.off, (uint8_t)t->n, (uint8_t)flags};
+    return d->sites + t->sites++;
+}
+
+void tr_slow_if(struct tr *t, enum host_cond cc)
+{
+    bool ends = (t->cur.in.flags & INSN_ENDS) != 0;
+    uint32_t site = tr_site(t, ends ? SITE_ENDS : t->vec_ready ? SITE_VEC : 0);
+    add_stub(t, (struct stub){.kind = STUB_SLOW, .jump_pos = emit_jcc_fwd(&t->e, cc), .site = site});
+}
+
+_Static_assert(sizeof(struct tlb_entry) == 32 && offsetof(struct tlb_entry, tag_r) == 0, "as the code below indexes it");
+
+void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned align)
+{
+    struct emit *e = &t->e;
+    enum { TO_INDEX = PAGE_SHIFT - 5 };
+    emit_mov_rr32(e, H_R11, H_R10);
+    emit_shr_ri32(e, H_R11, TO_INDEX);
+    emit_alu_ri(e, 4, H_R11, (TLB_SIZE - 1) << 5, false);
+    emit_alu_rm(e, 6, H_R10,
+                hm_gs(H_R11, access & TR_WRITE ? offsetof(struct tlb_entry, tag_w) : offsetof(struct tlb_entry, tag_r)));
+    emit_alu_ri(e, 7, H_R10, (int32_t)(PAGE_SIZE - size), true);
+    tr_slow_if(t, HC_A);
+    if (align) {
+        struct host_insn test = {.opcode = 0xf6, .modrm = true, .rm = H_R10, .imm_len = 1, .imm = {(uint8_t)align}};
+        emit_insn(e, &test);
+        tr_slow_if(t, HC_NZ);
+    }
+    emit_alu_rm(e, 0, H_R10, hm_gs(H_R11, offsetof(struct tlb_entry, host)));
+}
+
+/* ---- leaving ---- */
+
+void tr_call_handler(struct tr *t)
+{
+    bool ends = (t->cur.in.flags & INSN_ENDS) != 0;
+    tr_flags_to_memory(t);
+    emit_mov_ri(&t->e, H_R11, tr_site(t, ends ? SITE_ENDS : t->vec_ready ? SITE_VEC : 0));
+    emit_call(&t->e, t->d->arena.call);
+    t->fl = (struct flags_at){.mem = true, .raw = true};
+    t->ended |= ends;
+}
+
+static bool same_page(const struct tr *t, uint64_t va) { return (va ^ t->va) < PAGE_SIZE; }
+
+/* A jump to another block: at first to the stub that finds it. Across pages it first looks whether the target's page is
+ * the one that the target was translated from. */
+void tr_exit(struct tr *t, uint64_t va)
+{
+    struct emit *e = &t->e;
+    struct dbt *d = t->d;
+    uint32_t id = d->links + t->links++;
+    uint32_t page_pos = 0, miss1 = 0, miss2 = 0;
+    if (!same_page(t, va)) {
+        int32_t entry = mmu_fetch_entry_offset(d->v, va);
+        emit_mov_ri(e, H_R10, va & ~(uint64_t)PAGE_MASK);
+        emit_alu_rm(e, 7, H_R10, hm_gs(H_NONE, entry + (int32_t)offsetof(struct tlb_entry, tag_r)));
+        miss1 = emit_jcc_fwd(e, HC_NZ);
+        struct host_insn cmp = {.opcode = 0x81, .modrm = true, .reg = 7, .is_mem = true, .imm_len = 4,
+                                .mem = hm_gs(H_NONE, entry + (int32_t)offsetof(struct tlb_entry, page))};
+        put_le32(cmp.imm, MEM_NO_PAGE);
+        emit_insn(e, &cmp);
+        page_pos = e->pos - 4;
+        miss2 = emit_jcc_fwd(e, HC_NZ);
+    }
+    uint32_t jump_pos = emit_jmp_fwd(e);
+    emit_patch(e, jump_pos, e->pos); /* to the next instruction, for now */
+    if (miss1) {
+        emit_patch(e, miss1, e->pos);
+        emit_patch(e, miss2, e->pos);
+    }
+    emit_mov_ri(e, H_R11, id);
+    emit_jmp(e, d->arena.link);
+    d->link[id] = (struct link){.va = va, .block = t->block, .jump_pos = jump_pos, .page_pos = page_pos};
+}
+
+void tr_exit_if(struct tr *t, enum host_cond cc, uint64_t va)
+{
+    add_stub(t, (struct stub){.kind = STUB_EXIT, .jump_pos = emit_jcc_fwd(&t->e, cc), .va = va});
+}
+
+/* Look up the code for the linear address in r10; r11: its jump cache entry. */
+void tr_jump_lookup(struct tr *t)
+{
+    struct emit *e = &t->e;
+    emit_mov_rr32(e, H_R11, H_R10);
+    emit_alu_ri(e, 4, H_R11, (JC_ENTRIES - 1) << JC_SHIFT, false);
+    emit_alu_rm(e, 0, H_R11, HOT(jump_cache));
+    emit_alu_rm(e, 7, H_R10, hm_base(H_R11, offsetof(struct jc_entry, va)));
+    tr_slow_if(t, HC_NZ);
+}
+
+/* ---- the block ---- */
+
+static void emit_stub(struct tr *t, struct stub *s)
+{
+    struct emit *e = &t->e;
+    unsigned rest = t->n - 1u - s->index; /* instructions charged and not executed */
+    emit_patch(e, s->jump_pos, e->pos);
+    switch (s->kind) {
+    case STUB_SLOW:
+        store_flags(t, &s->fl);
+        emit_mov_ri(e, H_R11, s->site);
+        emit_call(e, t->d->arena.call);
+        if (!(t->d->site[s->site].flags & SITE_ENDS))
+            emit_jmp(e, s->resume);
+        break;
+    case STUB_EXIT:
+        store_flags(t, &s->fl);
+        if (rest)
+            emit_lea(e, H_R15, hm_base(H_R15, (int32_t)rest));
+        if (s->va == t->va)
+            emit_jmp(e, t->entry);
+        else
+            tr_exit(t, s->va);
+        break;
+    case STUB_VEC:
+        emit_call(e, t->d->arena.vec_load);
+        emit_jmp(e, s->resume);
+        break;
+    }
+}
+
+static uint16_t register_mask(ZydisRegister reg)
+{
+    switch (ZydisRegisterGetClass(reg)) {
+    case ZYDIS_REGCLASS_GPR8: {
+        unsigned gpr = insn_gpr_offset(reg) / 8;
+        enum host_reg h = tr_host_reg(gpr);
+        return h == H_NONE ? 0 : (uint16_t)(1u << h);
+    }
+    case ZYDIS_REGCLASS_GPR16:
+    case ZYDIS_REGCLASS_GPR32:
+    case ZYDIS_REGCLASS_GPR64: {
+        enum host_reg h = tr_host_reg((unsigned)ZydisRegisterGetId(reg));
+        return h == H_NONE ? 0 : (uint16_t)(1u << h);
+    }
+    default: return 0;
+    }
+}
+
+/* Flags are written in one piece only when nothing of the old ones can show. A count in CL may be 0. */
+static void analyse_flags(struct tr *t)
+{
+    struct cur *c = &t->cur;
+    const ZydisDecodedInstruction *zi = &c->dt.zi;
+    const ZydisAccessedFlags *f = zi->cpu_flags;
+    c->flags_read = c->flags_written = 0;
+    if (!f)
+        return;
+    c->flags_read = (uint16_t)(f->tested & FL_ARITH);
+    c->flags_written = (uint16_t)((f->modified | f->set_0 | f->set_1 | f->undefined) & FL_ARITH);
+    bool shift = zi->meta.category == ZYDIS_CATEGORY_SHIFT || zi->meta.category == ZYDIS_CATEGORY_ROTATE;
+    bool bmi = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    if (shift && !bmi && c->flags_written) {
+        const ZydisDecodedOperand *count = &c->dt.op[zi->operand_count_visible - 1];
+        unsigned mask = c->dt.op[0].size == 64 ? 63 : 31;
+        if (count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !(count->imm.value.u & mask))
+            c->flags_read = FL_ARITH;
+    }
+    if (f->undefined & FL_ARITH && !t->d->clean_flags && zi->meta.category != ZYDIS_CATEGORY_LOGICAL)
+        c->flags_read = FL_ARITH;
+    c->produces = c->flags_written == FL_ARITH && !c->flags_read;
+}
+
+static void analyse(struct tr *t)
+{
+    struct cur *c = &t->cur;
+    const ZydisDecodedInstruction *zi = &c->dt.zi;
+    c->writes = 0;
+    c->produces = false;
+    if (!c->dt.valid)
+        return;
+    for (unsigned i = 0; i < zi->operand_count; i++)
+        if (c->dt.op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && (c->dt.op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+            c->writes |= register_mask(c->dt.op[i].reg.value);
+    analyse_flags(t);
+}
+
+/* After the instruction: what is known of the flags. */
+static void end_insn(struct tr *t)
+{
+    struct cur *c = &t->cur;
+    if (t->fl.recipe.valid && (t->fl.recipe.reads & c->writes) && !c->produces)
+        t->fl.recipe.valid = false;
+    /* A slow path comes back with the flags in memory; code that counts on the host's has them loaded. */
+    for (unsigned i = c->first_stub; i < t->stubs; i++) {
+        if (t->stub[i].kind != STUB_SLOW)
+            continue;
+        t->stub[i].resume = t->e.pos;
+        if (t->fl.host)
+            t->d->site[t->stub[i].site].flags |= SITE_FLAGS;
+    }
+}
+
+static bool translate_one(struct tr *t, const uint8_t *page)
+{
+    struct cur *c = &t->cur;
+    uint32_t at = (uint32_t)(t->va & PAGE_MASK) + c->off;
+    unsigned avail = MIN((unsigned)INSN_BYTES_MAX, PAGE_SIZE - at);
+    memset(&c->in, 0, sizeof(c->in));
+    c->bytes = page + at;
+    if (!avail || !insn_decode_detail(t->d->v, c->bytes, avail, 0, &c->in, &c->dt))
+        return false;
+    if (t->n && (c->in.flags & INSN_ALONE))
+        return false;
+    analyse(t);
+    c->first_stub = t->stubs;
+    if (!t->fl.host && !t->fl.mem && recipe_ends(t))
+        tr_flags_to_memory(t);
+    if (!c->dt.valid || !tr_insn(t))
+        tr_call_handler(t);
+    t->ended |= (c->in.flags & INSN_ENDS) != 0;
+    end_insn(t);
+    c->off = (uint16_t)(c->off + c->in.len);
+    t->n++;
+    return true;
+}
+
+static bool out_of_room(struct dbt *d)
+{
+    return d->arena.map.len - d->pos < CODE_ROOM || d->blocks == BLOCK_COUNT_MAX ||
+           d->sites + STUBS_MAX > SITE_COUNT_MAX || d->links + STUBS_MAX > LINK_COUNT_MAX;
+}
+
+struct block *translate(struct dbt *d, uint64_t va, uint32_t page, unsigned most, bool publish)
+{
+    if (out_of_room(d))
+        blocks_flush(d);
+    struct tr *t = &(struct tr){.d = d, .key = d->key, .long64 = d->key.mode == MODE_LONG64, .va = va, .page = page,
+                                .block = d->blocks, .first_site = d->sites, .first_link = d->links,
+                                .fl = {.mem = true}};
+    t->e = (struct emit){.base = d->arena.map.rw, .pos = d->pos, .end = (uint32_t)d->arena.map.len};
+    struct emit *e = &t->e;
+
+    t->entry = e->pos;
+    emit_alu_ri(e, 5, H_R15, 1, true); /* sub r15, count */
+    uint32_t charge_pos = e->pos - 1, expired = emit_jcc_fwd(e, HC_S);
+    const uint8_t *bytes = mem_page_host(d->mem, page);
+    while (t->n < most && !t->ended && translate_one(t, bytes)) {
+    }
+    if (!t->n)
+        return NULL;
+    if (!t->ended) {
+        tr_flags_to_memory(t);
+        tr_exit(t, t->long64 ? va + t->cur.off : (uint32_t)(va + t->cur.off));
+    }
+    for (unsigned i = 0; i < t->stubs; i++)
+        emit_stub(t, &t->stub[i]);
+    emit_patch(e, expired, e->pos);
+    emit_lea(e, H_R15, hm_base(H_R15, (int32_t)t->n));
+    uint32_t dead_stub = e->pos;
+    emit_mov_ri(e, H_R11, t->block);
+    emit_jmp(e, d->arena.leave);
+    CHECK(!e->full, "a block needs more than %d bytes", CODE_ROOM);
+
+    d->arena.map.rw[charge_pos] = (uint8_t)t->n;
+    for (uint32_t i = d->sites; i < d->sites + t->sites; i++)
+        d->site[i].after = (uint8_t)(t->n - 1 - d->site[i].after);
+    struct block *b = &d->block[d->blocks++];
+    *b = (struct block){.va = va, .page = page, .off = (uint16_t)(va & PAGE_MASK), .len = t->cur.off, .key = t->key,
+                        .count = (uint8_t)t->n, .entry = t->entry, .dead_stub = dead_stub};
+    d->stats.blocks++;
+    d->stats.insns += t->n;
+    d->stats.bytes += e->pos - d->pos;
+    d->pos = (e->pos + 15) & ~15u;
+    d->sites += t->sites;
+    d->links += t->links;
+    block_publish(d, b, publish);
+    return b;
+}

@@ -1,0 +1,105 @@
+/* exec/dbt/translate.h: one block in the making, as translate.c and tr_insn.c share it.
+ *
+ * Where the guest's arithmetic flags are, at any point of the block (tr.fl):
+ *   host    in the host's flags register
+ *   mem     in memory, as hot.cc_* says; `raw`: surely as hot.aflags
+ *   recipe  they follow from registers or constants that nothing has changed since
+ * At least one always holds, because every access may fault and every block may be left: then they must be in memory. What
+ * is about to destroy the host's flags calls tr_clobber_flags(), what wants them calls tr_want_flags(). */
+#ifndef HW_DBT_TRANSLATE_H
+#define HW_DBT_TRANSLATE_H
+
+#include "exec/dbt/dbt.h"
+
+/* CC_CMP..CC_TEST of registers and constants. */
+struct recipe {
+    bool valid;
+    uint8_t cc;         /* enum cc */
+    uint8_t size;       /* log2 of bytes */
+    uint8_t a, b;       /* host registers; H_NONE: the constant */
+    int32_t a_imm, b_imm;
+    uint16_t reads;     /* host registers, as a mask */
+};
+
+struct flags_at { bool host, mem, raw; struct recipe recipe; };
+
+enum stub_kind { STUB_SLOW, STUB_EXIT, STUB_VEC };
+struct stub {
+    uint8_t kind;
+    uint8_t index;      /* of the instruction */
+    uint32_t jump_pos;  /* rel32 that leads here */
+    uint32_t resume;    /* STUB_SLOW, STUB_VEC: where to go on */
+    uint32_t site;      /* STUB_SLOW */
+    uint64_t va;        /* STUB_EXIT: target */
+    struct flags_at fl;
+};
+enum { STUBS_MAX = 4 * BLOCK_MAX };
+
+/* The instruction being translated. */
+struct cur {
+    struct insn_detail dt;
+    struct insn in;
+    const uint8_t *bytes;
+    uint16_t off;         /* from the block's start */
+    uint16_t flags_read, flags_written; /* FL_ARITH bits */
+    bool produces;        /* writes all arithmetic flags and reads none */
+    uint16_t writes;      /* host registers that it writes, as a mask */
+    uint32_t first_stub;  /* its own */
+};
+
+struct tr {
+    struct dbt *d;
+    struct emit e;
+    struct key key;
+    bool long64;
+    uint64_t va;
+    uint32_t page;
+    uint32_t block;       /* index */
+    uint32_t entry;
+    unsigned n;           /* index of the current instruction */
+    bool vec_ready;       /* vector registers are live from here on */
+    bool ended;
+    struct flags_at fl;
+    struct cur cur;
+    uint32_t first_site, sites, first_link, links;
+    struct stub stub[STUBS_MAX];
+    unsigned stubs;
+};
+
+static inline uint64_t tr_va(const struct tr *t) { return t->va + t->cur.off; }
+static inline uint64_t tr_next_va(const struct tr *t)
+{
+    uint64_t next = t->va + t->cur.off + t->cur.in.len;
+    return t->long64 ? next : (uint32_t)next;
+}
+
+/* ---- flags ---- */
+void tr_clobber_flags(struct tr *t);
+void tr_want_flags(struct tr *t);      /* into the host's register; keeps r10 */
+void tr_flags_to_memory(struct tr *t);
+
+/* ---- registers ---- */
+/* Host register of a guest GPR, H_NONE for one that lives in memory. */
+enum host_reg tr_host_reg(unsigned gpr);
+struct host_mem tr_spill_slot(unsigned gpr);
+
+/* ---- memory operands ---- */
+enum { TR_READ = 1, TR_WRITE = 2 };
+/* Effective linear address into r10. r11 is lost. False: not for a segment like this. */
+bool tr_linear_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned width);
+/* Check the access of `size` bytes at r10, and make r10 its host address. What cannot be done so leads to the
+ * instruction's handler. `align`: address bits that must be 0. r11 and flags are lost. */
+void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned align);
+
+/* ---- leaving ---- */
+uint32_t tr_site(struct tr *t, unsigned flags);
+void tr_slow_if(struct tr *t, enum host_cond cc); /* to the instruction's handler */
+void tr_call_handler(struct tr *t);               /* the whole instruction by its handler */
+void tr_exit(struct tr *t, uint64_t va);          /* a direct jump; flags are in memory */
+void tr_exit_if(struct tr *t, enum host_cond cc, uint64_t va); /* likewise, flags as they are now */
+void tr_jump_lookup(struct tr *t); /* of the linear address in r10; r11: its jump cache entry. A miss: the handler */
+
+/* Emit the current instruction. False: nothing was emitted, its handler must do it. */
+bool tr_insn(struct tr *t);
+
+#endif
