@@ -156,7 +156,7 @@ static bool rename(const struct tr *t, struct host_insn *h, struct loans *loans)
             h->opcode &= h->modrm ? 0xff : 0xf8;
             break;
         case ZYDIS_OPERAND_ENCODING_NDSNDD: h->vvvv = host; break;
-        case ZYDIS_OPERAND_ENCODING_IS4: break; /* a vector register, in the immediate */
+        case ZYDIS_OPERAND_ENCODING_IS4: h->imm[0] &= t->long64 ? 0xff : 0x7f; break; /* a vector register */
         case ZYDIS_OPERAND_ENCODING_NONE: /* implied: only those that are where they are called */
             if (is_gpr(op) && host != gpr_of(op))
                 return false;
@@ -168,10 +168,16 @@ static bool rename(const struct tr *t, struct host_insn *h, struct loans *loans)
     return !(high && rex);
 }
 
-/* What is encoded otherwise in 64-bit mode: INC and DEC of a register (40 to 4F), and 82, which is 80. */
+/* What is encoded otherwise in 64-bit mode: INC and DEC of a register (40 to 4F), 82, which is 80, and VEX.W of
+ * VPCMPESTRx, which widens EAX and EDX. */
 static void to_64bit_encoding(const struct tr *t, struct host_insn *h)
 {
-    if (t->long64 || h->map)
+    ZydisMnemonic m = t->cur.dt.zi.mnemonic;
+    if (t->long64)
+        return;
+    if (m == ZYDIS_MNEMONIC_VPCMPESTRI || m == ZYDIS_MNEMONIC_VPCMPESTRM)
+        h->w = false;
+    if (h->map)
         return;
     if (h->opcode == 0x82)
         h->opcode = 0x80;
@@ -348,6 +354,32 @@ static bool tr_cmpxchg16(struct tr *t, unsigned arg)
 {
     (void)arg;
     return copy(t, 15);
+}
+
+/* ---- vectors: what insn_table says of them is enough ---- */
+
+/* The guest's vector registers are in the host's from here on. */
+static void use_vectors(struct tr *t)
+{
+    if (t->vec_ready)
+        return;
+    tr_clobber_flags(t);
+    tr_load_vectors(t);
+    t->vec_ready = true;
+}
+
+static bool tr_vector(struct tr *t, unsigned attrs)
+{
+    const ZydisDecodedOperand *mem = memory_operand(t);
+    const ZydisDecodedInstruction *zi = &t->cur.dt.zi;
+    unsigned need = (attrs & AT_AVX ? KEY_AVX : KEY_SSE) | (attrs & AT_FP_EXC ? KEY_MASKED : 0);
+    if ((t->key.bits & need) != need || (mem && mem->mem.type != ZYDIS_MEMOP_TYPE_MEM))
+        return false;
+    if (zi->meta.isa_set == ZYDIS_ISA_SET_AVX && !zi->operand_count_visible && !t->long64)
+        return false; /* VZEROUPPER, VZEROALL: of eight registers only */
+    unsigned size = mem ? mem->size / 8u : 0;
+    use_vectors(t);
+    return copy(t, attrs & AT_ALIGN16 && size >= 16 ? size - 1 : 0);
 }
 
 /* ---- rows: stack and control ---- */
@@ -580,6 +612,13 @@ static bool tr_ret(struct tr *t, unsigned arg)
     return true;
 }
 
+/* Memory is accessed as a mask says. */
+static bool tr_handler(struct tr *t, unsigned arg)
+{
+    (void)t, (void)arg;
+    return false;
+}
+
 /* The rest of the block runs under another key. */
 static bool tr_last(struct tr *t, unsigned arg)
 {
@@ -618,6 +657,9 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     ROW(JMP, tr_jmp, 0) ROW(CALL, tr_call, 0) ROW(RET, tr_ret, 0) ROW(CLTS, tr_last, 0) ROW(LDMXCSR, tr_last, 0)
     ROW(VLDMXCSR, tr_last, 0) ROW(FXRSTOR, tr_last, 0) ROW(XRSTOR, tr_last, 0) ROW(FXRSTOR64, tr_last, 0)
     ROW(XRSTOR64, tr_last, 0)
+    ROW(MASKMOVDQU, tr_handler, 0) ROW(VMASKMOVDQU, tr_handler, 0) ROW(VMASKMOVPS, tr_handler, 0)
+    ROW(VMASKMOVPD, tr_handler, 0) ROW(VPMASKMOVD, tr_handler, 0) ROW(VPMASKMOVQ, tr_handler, 0)
+    ROW(STMXCSR, tr_handler, 0) ROW(VSTMXCSR, tr_handler, 0)
     CC_ROWS(O, HC_O) CC_ROWS(NO, HC_NO) CC_ROWS(B, HC_B) CC_ROWS(NB, HC_NB) CC_ROWS(Z, HC_Z) CC_ROWS(NZ, HC_NZ)
     CC_ROWS(BE, HC_BE) CC_ROWS(NBE, HC_A) CC_ROWS(S, HC_S) CC_ROWS(NS, HC_NS) CC_ROWS(P, HC_P) CC_ROWS(NP, HC_NP)
     CC_ROWS(L, HC_L) CC_ROWS(NL, HC_GE) CC_ROWS(LE, HC_LE) CC_ROWS(NLE, HC_G)
@@ -626,5 +668,11 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 bool tr_insn(struct tr *t)
 {
     const struct row *r = &rows[t->cur.dt.zi.mnemonic];
+    const struct insn_info *info = insn_info_of(&t->cur.dt.zi);
+    bool moves_data = info->cls == INSN_HOST || info->cls == INSN_MOVE;
+    if (info->cls == INSN_STRING)
+        return false;
+    if (!r->fn && moves_data && (info->attrs & (AT_SSE | AT_AVX)) && !(info->attrs & AT_FPU))
+        return tr_vector(t, info->attrs);
     return r->fn && r->fn(t, r->arg);
 }

@@ -223,6 +223,13 @@ void tr_slow_if(struct tr *t, enum host_cond cc)
     add_stub(t, (struct stub){.kind = STUB_SLOW, .jump_pos = emit_jcc_fwd(&t->e, cc), .site = site});
 }
 
+void tr_load_vectors(struct tr *t)
+{
+    emit_cmp8_mi(&t->e, HOT(vec_live), 0);
+    uint32_t jump_pos = emit_jcc_fwd(&t->e, HC_Z);
+    add_stub(t, (struct stub){.kind = STUB_VEC, .jump_pos = jump_pos, .resume = t->e.pos});
+}
+
 _Static_assert(sizeof(struct tlb_entry) == 32 && offsetof(struct tlb_entry, tag_r) == 0, "as the code below indexes it");
 
 void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned align)

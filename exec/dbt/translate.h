@@ -93,6 +93,7 @@ void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned alig
 
 /* ---- leaving ---- */
 uint32_t tr_site(struct tr *t, unsigned flags);
+void tr_load_vectors(struct tr *t); /* unless they are live; r10 and flags are lost */
 void tr_slow_if(struct tr *t, enum host_cond cc); /* to the instruction's handler */
 void tr_call_handler(struct tr *t);               /* the whole instruction by its handler */
 void tr_exit(struct tr *t, uint64_t va);          /* a direct jump; flags are in memory */
