@@ -5,9 +5,9 @@
 
 enum { ROM_MAX = 16 << 20 };
 
-static struct err *map_sparse(size_t len, void **out)
+static struct err *map_sparse(size_t len, bool huge, void **out)
 {
-    *out = map_zero(len);
+    *out = huge ? map_zero_huge(len) : map_zero(len);
     return *out ? NULL : err_new(ERR_HOST, "cannot reserve %zu MiB of address space for guest memory", len >> 20);
 }
 
@@ -20,11 +20,11 @@ struct err *mem_init(struct mem *m, uint64_t ram_len, uint64_t rom_len)
     m->rom_base = GIB(4) - rom_len;
     m->page_count = m->ram_pages + m->rom_pages;
     m->dirty_cap = m->page_count;
-    struct err *e = map_sparse((size_t)m->page_count << PAGE_SHIFT, (void **)&m->host);
+    struct err *e = map_sparse((size_t)m->page_count << PAGE_SHIFT, true, (void **)&m->host);
     if (!e)
-        e = map_sparse(m->page_count, (void **)&m->trace);
+        e = map_sparse(m->page_count, false, (void **)&m->trace);
     if (!e)
-        e = map_sparse((size_t)m->dirty_cap * sizeof(*m->dirty), (void **)&m->dirty);
+        e = map_sparse((size_t)m->dirty_cap * sizeof(*m->dirty), false, (void **)&m->dirty);
     if (e) {
         mem_deinit(m);
         return e;

@@ -13,6 +13,22 @@ void *map_zero(size_t len)
     return p == MAP_FAILED ? NULL : p;
 }
 
+void *map_zero_huge(size_t len)
+{
+    const size_t huge = (size_t)2 << 20;
+    uint8_t *room = map_zero(len + huge);
+    if (!room)
+        return NULL;
+    size_t before = -(uintptr_t)room & (huge - 1);
+    uint8_t *p = room + before;
+    if (before)
+        munmap(room, before);
+    uint8_t *end = p + align_up(len, PAGE_SIZE);
+    munmap(end, (size_t)(room + len + huge - end) & ~(size_t)PAGE_MASK);
+    (void)madvise(p, len, MADV_HUGEPAGE); /* a wish */
+    return p;
+}
+
 void map_free(void *p, size_t len)
 {
     if (p)

@@ -7,6 +7,8 @@
 /* NULL when there is no address space left. The host may run short later, when pages are touched. */
 void *map_zero(size_t len);
 void map_free(void *p, size_t len); /* the same len; NULL is fine */
+/* The same at an address that is a multiple of 2 MiB, in huge pages where the host has some to spare. */
+void *map_zero_huge(size_t len);
 void map_clear(void *p, size_t len); /* zero it and give its memory back */
 
 /* Memory for generated code: one memfd mapped twice, writable at rw and executable at rx; no mapping is both. `lead` bytes of

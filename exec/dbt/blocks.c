@@ -36,17 +36,31 @@ struct block *block_find(struct dbt *d, uint64_t va, uint32_t page)
     return NULL;
 }
 
+/* The bytes of a block in one of its pages. */
+struct part { uint32_t page, off, len; };
+
+static struct part part_of(const struct block *b, unsigned part)
+{
+    uint32_t head = MIN((uint32_t)b->len, PAGE_SIZE - (uint32_t)b->off);
+    return part ? (struct part){b->page2, 0, b->len - head} : (struct part){b->page, b->off, head};
+}
+
 void block_publish(struct dbt *d, struct block *b, bool findable)
 {
-    uint32_t id = (uint32_t)(b - d->block) + 1;
+    uint32_t index = (uint32_t)(b - d->block), id = index + 1;
     uint32_t *head = &d->bucket[bucket_of(b->page, b->va)];
     b->hash_next = findable ? *head : UNHASHED;
     if (findable)
         *head = id;
-    b->page_next = d->page_blocks[b->page];
-    d->page_blocks[b->page] = id;
-    d->code_lines[b->page] |= lines_of(b->off, b->len);
-    mem_trace_set(d->mem, b->page, PAGE_TRACE_CODE);
+    for (unsigned part = 0; part < 2; part++) {
+        struct part p = part_of(b, part);
+        if (p.page == MEM_NO_PAGE)
+            continue;
+        b->page_next[part] = d->page_blocks[p.page];
+        d->page_blocks[p.page] = block_ref(index, part);
+        d->code_lines[p.page] |= lines_of(p.off, p.len);
+        mem_trace_set(d->mem, p.page, PAGE_TRACE_CODE);
+    }
 }
 
 /* ---- dropping ---- */
@@ -80,6 +94,13 @@ static void kill_block(struct dbt *d, struct block *b)
     d->stats.drops++;
 }
 
+void block_drop(struct dbt *d, struct block *b)
+{
+    unhash(d, (uint32_t)(b - d->block) + 1);
+    kill_block(d, b);
+    d->generation++;
+}
+
 static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
 {
     struct dbt *d = self;
@@ -89,15 +110,19 @@ static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
     uint64_t lines = 0;
     uint32_t *at = &d->page_blocks[page];
     while (*at) {
-        struct block *b = &d->block[*at - 1];
-        if (b->off < off + len && off < (uint32_t)b->off + b->len) {
-            unhash(d, *at);
+        struct block *b = &d->block[(*at >> 1) - 1];
+        unsigned i = *at & 1;
+        struct part p = part_of(b, i);
+        if (!b->dead && p.off < off + len && off < p.off + p.len) {
+            unhash(d, *at >> 1);
             kill_block(d, b);
-            *at = b->page_next;
             any = true;
+        }
+        if (b->dead) { /* now, or through its other page before */
+            *at = b->page_next[i];
         } else {
-            lines |= lines_of(b->off, b->len);
-            at = &b->page_next;
+            lines |= lines_of(p.off, p.len);
+            at = &b->page_next[i];
         }
     }
     d->code_lines[page] = lines;
@@ -110,12 +135,15 @@ static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
 
 void blocks_flush(struct dbt *d)
 {
-    for (uint32_t i = 0; i < d->blocks; i++) {
-        d->page_blocks[d->block[i].page] = 0;
-        d->code_lines[d->block[i].page] = 0;
-    }
+    for (uint32_t i = 0; i < d->blocks; i++)
+        for (unsigned part = 0; part < 2; part++) {
+            struct part p = part_of(&d->block[i], part);
+            if (p.page != MEM_NO_PAGE)
+                d->page_blocks[p.page] = 0, d->code_lines[p.page] = 0;
+        }
     memset(d->bucket, 0, BUCKETS * sizeof(*d->bucket));
     map_clear(d->jump_caches, (size_t)JUMP_CACHES * JC_LEN);
+    map_clear(d->ret_caches, (size_t)RET_CACHES * RC_LEN);
     d->blocks = d->sites = d->links = 0;
     d->pos = d->arena.first;
     d->generation++;
@@ -156,6 +184,12 @@ void blocks_select(struct dbt *d)
         d->jump_cache_key[i] = d->key;
     }
     d->arena.hot->jump_cache = (uintptr_t)jc;
+    uint8_t *rc = d->ret_caches + (size_t)d->key.mmu_mode * RC_LEN;
+    if (!block_same_key(&d->ret_cache_key[d->key.mmu_mode], &d->key)) {
+        map_clear(rc, RC_LEN);
+        d->ret_cache_key[d->key.mmu_mode] = d->key;
+    }
+    d->arena.hot->ret_cache = (uintptr_t)rc;
 }
 
 /* ---- life ---- */
@@ -170,8 +204,10 @@ struct err *blocks_init(struct dbt *d)
     d->page_blocks = map_zero(pages * sizeof(*d->page_blocks));
     d->code_lines = map_zero(pages * sizeof(*d->code_lines));
     d->jump_caches = map_zero((size_t)JUMP_CACHES * JC_LEN);
+    d->ret_caches = map_zero((size_t)RET_CACHES * RC_LEN);
     d->slot = map_zero(INSN_SLOTS * sizeof(*d->slot));
-    if (!d->block || !d->site || !d->link || !d->bucket || !d->page_blocks || !d->code_lines || !d->jump_caches || !d->slot)
+    if (!d->block || !d->site || !d->link || !d->bucket || !d->page_blocks || !d->code_lines || !d->jump_caches || !d->ret_caches ||
+        !d->slot)
         return err_new(ERR_HOST, "out of memory for translated blocks");
     d->pos = d->arena.first;
     d->generation = 1;
@@ -191,5 +227,6 @@ void blocks_deinit(struct dbt *d)
     map_free(d->page_blocks, pages * sizeof(*d->page_blocks));
     map_free(d->code_lines, pages * sizeof(*d->code_lines));
     map_free(d->jump_caches, (size_t)JUMP_CACHES * JC_LEN);
+    map_free(d->ret_caches, (size_t)RET_CACHES * RC_LEN);
     map_free(d->slot, INSN_SLOTS * sizeof(*d->slot));
 }

@@ -98,6 +98,12 @@ static void stress_flush(struct dbt *d)
 
 static uint64_t linear_rip(const struct vcpu *v) { return v->s.r[R_RIP] & rip_mask(v); }
 
+static uint64_t second_page(const struct dbt *d, uint64_t va)
+{
+    uint64_t next = (va & ~(uint64_t)PAGE_MASK) + PAGE_SIZE;
+    return d->key.mode == MODE_LONG64 ? next : (uint32_t)next;
+}
+
 /* The code at RIP, translated when need be; NULL: something else must be done first. The state in *v is exact. May raise
  * the fetch's fault. */
 static const void *code_at_rip(struct dbt *d)
@@ -124,12 +130,16 @@ static const void *code_at_rip(struct dbt *d)
         return NULL;
     unsigned most = (unsigned)(shorten ? MIN((uint64_t)h->budget, d->options.block) : d->options.block);
     struct block *b = shorten ? NULL : block_find(d, va, page);
+    if (b && b->page2 != MEM_NO_PAGE && mmu_fetch_page(v, second_page(d, va)) != b->page2) {
+        block_drop(d, b);
+        b = NULL;
+    }
     if (!b)
         b = translate(d, va, page, most, !shorten);
     v->brk &= ~(uint32_t)VCPU_BRK_CODE;
     if (!b || b->count > h->budget)
         return NULL;
-    if (!shorten)
+    if (!shorten && b->page2 == MEM_NO_PAGE) /* a crossing block whose second page was lost must come this way */
         *jc = (struct jc_entry){va, arena_code(&d->arena, b->entry)};
     return arena_code(&d->arena, b->entry);
 }
@@ -143,12 +153,19 @@ static const struct insn *insn_at(struct dbt *d, const struct block *b, uint32_t
     uint64_t phys = ((uint64_t)b->page << PAGE_SHIFT) + b->off + off;
     struct insn_slot *s = &d->slot[phys * UINT64_C(0x9e3779b97f4a7c15) >> 52];
     _Static_assert(INSN_SLOTS == 1 << 12, "the hash has as many bits");
-    if (s->phys != phys || s->generation != d->generation || !block_same_key(&s->key, &b->key)) {
+    if (s->phys != phys || s->page2 != b->page2 || s->generation != d->generation || !block_same_key(&s->key, &b->key)) {
         const uint8_t *bytes = mem_page_host(d->mem, b->page) + b->off + off;
-        unsigned avail = MIN(15u, PAGE_SIZE - (b->off + off));
+        unsigned avail = MIN((unsigned)INSN_BYTES_MAX, PAGE_SIZE - (b->off + off));
+        uint8_t crossing[INSN_BYTES_MAX];
+        if (b->page2 != MEM_NO_PAGE) {
+            crossing_bytes(d, b->page, b->off, b->page2, crossing);
+            bytes = crossing;
+            avail = INSN_BYTES_MAX;
+        }
         memset(&s->in, 0, sizeof(s->in));
         insn_decode(d->v, bytes, avail, 0, &s->in);
         s->phys = phys;
+        s->page2 = b->page2;
         s->generation = d->generation;
         s->key = b->key;
     }
@@ -218,7 +235,7 @@ static const void *c_leave(struct dbt *d, uint32_t block_id)
     jump_cache_entry(d, b->va)->code = NULL;
     const void *code = code_at_rip(d);
     /* Whoever came here had found the page to be b->page, so a successor in it may be entered at once from now on. */
-    if (code && d->flush_count == flushes && v->ticks + BLOCK_MAX <= d->end && mmu_fetch_page(v, b->va) == b->page && block_same_key(&b->key, &d->key))
+    if (code && d->flush_count == flushes && v->ticks + BLOCK_MAX <= d->end && b->page2 == MEM_NO_PAGE && mmu_fetch_page(v, b->va) == b->page && block_same_key(&b->key, &d->key))
         block_forward(d, b, code);
     return code;
 }

@@ -69,6 +69,7 @@ struct hot {
     uint8_t vec_reload; /* the call returns to code that counts on them */
     uint8_t flags_reload; /* the call returns to code that wants the flags in the host's register */
     uint64_t jump_cache; /* address of the current jump cache */
+    uint64_t ret_cache;  /* and of the return cache */
     uint64_t tmp;
     int64_t budget;      /* r15 while C code runs */
     uint64_t seg_base[6];
@@ -121,13 +122,17 @@ enum {
 struct block {
     uint64_t va;
     uint32_t page;
+    uint32_t page2; /* of the second part of the only instruction of a block that crosses pages, else MEM_NO_PAGE */
     uint16_t off, len;
     struct key key;
     uint8_t count;  /* instructions */
     bool dead;
     uint32_t entry, dead_stub; /* positions */
-    uint32_t hash_next, page_next; /* index + 1 */
+    uint32_t hash_next;    /* index + 1 */
+    uint32_t page_next[2]; /* of the blocks with bytes in page and page2: block_ref() */
 };
+/* A block's part 0 or 1, as lists of pages hold it; 0 ends a list. */
+static inline uint32_t block_ref(uint32_t index, unsigned part) { return (index + 1) << 1 | part; }
 
 /* A place from which translated code calls C: an instruction of a block. */
 struct site {
@@ -152,12 +157,25 @@ struct link {
 
 struct code_stats { uint64_t blocks, insns, bytes, flushes, drops, translate_calls; };
 
-enum { JC_SHIFT = 4, JC_ENTRIES = 1 << 14, JC_PER_PAGE = PAGE_SIZE >> JC_SHIFT, JC_LEN = JC_ENTRIES << JC_SHIFT,
-       JUMP_CACHES = MMU_SPACES * MMU_CACHED };
+/* Where linear addresses are translated: found by va. */
 struct jc_entry { uint64_t va; const void *code; };
+enum {
+    JC_SHIFT = 6, /* a slot for so many bytes of code */
+    JC_ENTRY_SHIFT = 4, /* log2 of an entry's size */
+    JC_ENTRIES = 1 << 14,
+    JC_PER_PAGE = PAGE_SIZE >> JC_SHIFT,
+    JC_LEN = JC_ENTRIES << JC_ENTRY_SHIFT,
+    JUMP_CACHES = MMU_SPACES * MMU_CACHED,
+    /* Calls leave their return address and the code for it in a slot chosen by the stack pointer. That code checks the
+     * mapping itself, so entries need no care. One cache for each access mode. */
+    RC_ENTRIES = 1 << 10,
+    RC_LEN = RC_ENTRIES << JC_ENTRY_SHIFT,
+    RET_CACHES = MMU_CACHED,
+};
+_Static_assert(sizeof(struct jc_entry) == 1 << JC_ENTRY_SHIFT, "as translated code indexes it");
 
 /* What a slow path needs to know of an instruction. */
-struct insn_slot { uint64_t phys, generation; struct key key; struct insn in; };
+struct insn_slot { uint64_t phys, generation; uint32_t page2; struct key key; struct insn in; };
 enum { INSN_SLOTS = 1 << 12 };
 
 struct dbt {
@@ -178,10 +196,11 @@ struct dbt {
     uint32_t blocks, sites, links;
     uint32_t pos;        /* next free byte of code */
     uint32_t *bucket;
-    uint32_t *page_blocks; /* by page: index + 1 */
+    uint32_t *page_blocks; /* by page: block_ref() */
     uint64_t *code_lines;  /* by page: 64-byte lines that blocks cover */
     uint8_t *jump_caches;
-    struct key jump_cache_key[JUMP_CACHES]; /* each holds code of one key */
+    uint8_t *ret_caches;
+    struct key jump_cache_key[JUMP_CACHES], ret_cache_key[RET_CACHES]; /* each holds code of one key */
     struct insn_slot *slot;
     const struct tlb_entry *cur_dtlb; /* what GS points to */
     uint64_t flush_seed; /* engine_options.flush: when is next */
@@ -195,6 +214,7 @@ void blocks_deinit(struct dbt *d);
 /* NULL: there is none yet. */
 struct block *block_find(struct dbt *d, uint64_t va, uint32_t page);
 void block_publish(struct dbt *d, struct block *b, bool findable);
+void block_drop(struct dbt *d, struct block *b);
 void blocks_flush(struct dbt *d);
 /* Who enters the dead block enters `code` instead, its successor at the same address. */
 void block_forward(struct dbt *d, const struct block *dead, const void *code);
@@ -207,8 +227,11 @@ bool block_same_key(const struct key *a, const struct key *b);
 /* ---- translation ---- */
 
 /* A new block of at most `most` instructions at va, whose first byte lies in `page`, for d->key; without `publish`
- * nobody finds it again. NULL when its first instruction cannot be part of one
- * (it crosses the page). May flush everything. */
+ * nobody finds it again. NULL when it would have to come from a device. May raise the fault of fetching a second page, and
+ * may flush everything. */
+enum { INSN_BYTES_MAX = 15 };
+/* The bytes of an instruction at the end of `page`, and those that follow in page2. */
+void crossing_bytes(const struct dbt *d, uint32_t page, uint32_t off, uint32_t page2, uint8_t out[INSN_BYTES_MAX]);
 struct block *translate(struct dbt *d, uint64_t va, uint32_t page, unsigned most, bool publish);
 
 /* ---- flags.c ---- */

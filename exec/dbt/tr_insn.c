@@ -528,8 +528,6 @@ static bool indirect_target(struct tr *t)
     return true;
 }
 
-static const struct host_mem found_code = {.base = H_R11, .index = H_NONE, .disp = offsetof(struct jc_entry, code)};
-
 static bool tr_jmp(struct tr *t, unsigned arg)
 {
     uint64_t va;
@@ -543,7 +541,7 @@ static bool tr_jmp(struct tr *t, unsigned arg)
     if (!indirect_target(t))
         return false;
     tr_jump_lookup(t);
-    emit_jmp_mem(&t->e, found_code);
+    emit_jmp_mem(&t->e, tr_found_code);
     return true;
 }
 
@@ -559,7 +557,7 @@ static bool tr_jcc(struct tr *t, unsigned cc)
     return true;
 }
 
-static bool push_return_address(struct tr *t)
+static void push_return_address(struct tr *t)
 {
     push_slot(t);
     uint64_t next = tr_next_va(t);
@@ -572,7 +570,6 @@ static bool push_return_address(struct tr *t)
         emit_insn(&t->e, &h);
     }
     push_done(t);
-    return true;
 }
 
 static bool tr_call(struct tr *t, unsigned arg)
@@ -583,15 +580,17 @@ static bool tr_call(struct tr *t, unsigned arg)
     t->fl.host = false;
     if (direct_target(t, &va)) {
         push_return_address(t);
+        tr_leave_landing(t);
         tr_exit(t, va);
         return true;
     }
     if (!indirect_target(t))
         return false;
     tr_jump_lookup(t);
-    emit_load(&t->e, H_R11, found_code);
+    emit_load(&t->e, H_R11, tr_found_code);
     emit_store(&t->e, HOT(tmp), H_R11);
     push_return_address(t);
+    tr_leave_landing(t);
     emit_jmp_mem(&t->e, HOT(tmp));
     return true;
 }
@@ -606,9 +605,7 @@ static bool tr_ret(struct tr *t, unsigned arg)
     t->fl.host = false;
     pop_slot(t);
     move_word(t, H_R10, hm_base(H_R10, 0), true);
-    tr_jump_lookup(t);
-    lea_word(t, H_R14, hm_base(H_R14, (int)word(t) + (pops ? (int)(uint16_t)t->cur.dt.zi.raw.imm[0].value.u : 0)));
-    emit_jmp_mem(&t->e, found_code);
+    tr_return(t, word(t) + (pops ? (uint16_t)t->cur.dt.zi.raw.imm[0].value.u : 0));
     return true;
 }
 

@@ -2,7 +2,7 @@
 #include "core/base/check.h"
 #include "exec/dbt/translate.h"
 
-enum { INSN_BYTES_MAX = 15, CODE_ROOM = 32 << 10 /* more than a block can need */ };
+enum { CODE_ROOM = 32 << 10 /* more than a block can need */ };
 
 /* ---- flags ---- */
 
@@ -265,51 +265,107 @@ void tr_call_handler(struct tr *t)
 
 static bool same_page(const struct tr *t, uint64_t va) { return (va ^ t->va) < PAGE_SIZE; }
 
+/* Whether va is mapped to `page` and can be executed, by its fetch entry. r10 and flags are lost. */
+struct page_check { uint32_t page_pos, miss[2]; };
+
+static struct page_check check_page(struct tr *t, uint64_t va, uint32_t page)
+{
+    struct emit *e = &t->e;
+    struct page_check c;
+    int32_t entry = mmu_fetch_entry_offset(t->d->v, va);
+    emit_mov_ri(e, H_R10, va & ~(uint64_t)PAGE_MASK);
+    emit_alu_rm(e, 7, H_R10, hm_gs(H_NONE, entry + (int32_t)offsetof(struct tlb_entry, tag_r)));
+    c.miss[0] = emit_jcc_fwd(e, HC_NZ);
+    struct host_insn cmp = {.opcode = 0x81, .modrm = true, .reg = 7, .is_mem = true, .imm_len = 4,
+                            .mem = hm_gs(H_NONE, entry + (int32_t)offsetof(struct tlb_entry, page))};
+    put_le32(cmp.imm, page);
+    emit_insn(e, &cmp);
+    c.page_pos = e->pos - 4;
+    c.miss[1] = emit_jcc_fwd(e, HC_NZ);
+    return c;
+}
+
 /* A jump to another block: at first to the stub that finds it. Across pages it first looks whether the target's page is
- * the one that the target was translated from. */
-void tr_exit(struct tr *t, uint64_t va)
+ * the one that the target was translated from; `always` within a page too, for code that is entered long after. */
+static void exit_to(struct tr *t, uint64_t va, bool always)
 {
     struct emit *e = &t->e;
     struct dbt *d = t->d;
     uint32_t id = d->links + t->links++;
-    uint32_t page_pos = 0, miss1 = 0, miss2 = 0;
-    if (!same_page(t, va)) {
-        int32_t entry = mmu_fetch_entry_offset(d->v, va);
-        emit_mov_ri(e, H_R10, va & ~(uint64_t)PAGE_MASK);
-        emit_alu_rm(e, 7, H_R10, hm_gs(H_NONE, entry + (int32_t)offsetof(struct tlb_entry, tag_r)));
-        miss1 = emit_jcc_fwd(e, HC_NZ);
-        struct host_insn cmp = {.opcode = 0x81, .modrm = true, .reg = 7, .is_mem = true, .imm_len = 4,
-                                .mem = hm_gs(H_NONE, entry + (int32_t)offsetof(struct tlb_entry, page))};
-        put_le32(cmp.imm, MEM_NO_PAGE);
-        emit_insn(e, &cmp);
-        page_pos = e->pos - 4;
-        miss2 = emit_jcc_fwd(e, HC_NZ);
-    }
-    uint32_t jump_pos = emit_jmp_fwd(e);
+    struct page_check c = {0};
+    if (always || !same_page(t, va))
+        c = check_page(t, va, MEM_NO_PAGE);
+    uint32_t page_pos = c.page_pos, jump_pos = emit_jmp_fwd(e);
     emit_patch(e, jump_pos, e->pos); /* to the next instruction, for now */
-    if (miss1) {
-        emit_patch(e, miss1, e->pos);
-        emit_patch(e, miss2, e->pos);
-    }
+    for (unsigned i = 0; i < 2 && page_pos; i++)
+        emit_patch(e, c.miss[i], e->pos);
     emit_mov_ri(e, H_R11, id);
     emit_jmp(e, d->arena.link);
     d->link[id] = (struct link){.va = va, .block = t->block, .jump_pos = jump_pos, .page_pos = page_pos};
 }
+
+void tr_exit(struct tr *t, uint64_t va) { exit_to(t, va, false); }
 
 void tr_exit_if(struct tr *t, enum host_cond cc, uint64_t va)
 {
     add_stub(t, (struct stub){.kind = STUB_EXIT, .jump_pos = emit_jcc_fwd(&t->e, cc), .va = va});
 }
 
-/* Look up the code for the linear address in r10; r11: its jump cache entry. */
-void tr_jump_lookup(struct tr *t)
+/* Look up the code for the linear address in r10; r11: its jump cache entry. Returns where a miss jumps from. */
+static uint32_t jump_lookup(struct tr *t)
 {
     struct emit *e = &t->e;
     emit_mov_rr32(e, H_R11, H_R10);
-    emit_alu_ri(e, 4, H_R11, (JC_ENTRIES - 1) << JC_SHIFT, false);
+    emit_shr_ri32(e, H_R11, JC_SHIFT - JC_ENTRY_SHIFT);
+    emit_alu_ri(e, 4, H_R11, (JC_ENTRIES - 1) << JC_ENTRY_SHIFT, false);
     emit_alu_rm(e, 0, H_R11, HOT(jump_cache));
     emit_alu_rm(e, 7, H_R10, hm_base(H_R11, offsetof(struct jc_entry, va)));
-    tr_slow_if(t, HC_NZ);
+    return emit_jcc_fwd(e, HC_NZ);
+}
+
+void tr_jump_lookup(struct tr *t)
+{
+    uint32_t pos = jump_lookup(t);
+    add_stub(t, (struct stub){.kind = STUB_SLOW, .jump_pos = pos, .site = tr_site(t, SITE_ENDS)});
+}
+
+/* r11: the return cache's slot for the stack pointer. */
+static void ret_slot(struct tr *t)
+{
+    struct emit *e = &t->e;
+    emit_lea32(e, H_R11, (struct host_mem){.base = H_R14, .index = H_R14});
+    emit_alu_ri(e, 4, H_R11, (RC_ENTRIES - 1) << JC_ENTRY_SHIFT, false);
+    emit_alu_rm(e, 0, H_R11, HOT(ret_cache));
+}
+
+void tr_leave_landing(struct tr *t)
+{
+    struct emit *e = &t->e;
+    uint64_t va = tr_next_va(t);
+    ret_slot(t);
+    emit_mov_ri(e, H_R10, va);
+    emit_store(e, hm_base(H_R11, offsetof(struct jc_entry, va)), H_R10);
+    emit_lea(e, H_R10, hm_rip((int32_t)e->pos));
+    add_stub(t, (struct stub){.kind = STUB_LANDING, .jump_pos = e->pos - 4, .va = va});
+    emit_store(e, hm_base(H_R11, offsetof(struct jc_entry, code)), H_R10);
+}
+
+static void take_and_jump(struct tr *t, unsigned pop)
+{
+    if (t->long64)
+        emit_lea(&t->e, H_R14, hm_base(H_R14, (int32_t)pop));
+    else
+        emit_lea32(&t->e, H_R14, hm_base(H_R14, (int32_t)pop));
+    emit_jmp_mem(&t->e, tr_found_code);
+}
+
+void tr_return(struct tr *t, unsigned pop)
+{
+    ret_slot(t);
+    emit_alu_rm(&t->e, 7, H_R10, hm_base(H_R11, offsetof(struct jc_entry, va)));
+    uint32_t miss = emit_jcc_fwd(&t->e, HC_NZ);
+    add_stub(t, (struct stub){.kind = STUB_RET, .jump_pos = miss, .pop = pop, .site = tr_site(t, SITE_ENDS)});
+    take_and_jump(t, pop);
 }
 
 /* ---- the block ---- */
@@ -336,6 +392,17 @@ static void emit_stub(struct tr *t, struct stub *s)
         else
             tr_exit(t, s->va);
         break;
+    case STUB_LANDING:
+        exit_to(t, s->va, true);
+        break;
+    case STUB_RET: {
+        uint32_t miss = jump_lookup(t);
+        take_and_jump(t, s->pop);
+        emit_patch(e, miss, e->pos);
+        emit_mov_ri(e, H_R11, s->site);
+        emit_call(e, t->d->arena.call);
+        break;
+    }
     case STUB_VEC:
         emit_call(e, t->d->arena.vec_load);
         emit_jmp(e, s->resume);
@@ -419,9 +486,11 @@ static bool translate_one(struct tr *t, const uint8_t *page)
 {
     struct cur *c = &t->cur;
     uint32_t at = (uint32_t)(t->va & PAGE_MASK) + c->off;
-    unsigned avail = MIN((unsigned)INSN_BYTES_MAX, PAGE_SIZE - at);
+    unsigned avail = at < PAGE_SIZE ? MIN((unsigned)INSN_BYTES_MAX, PAGE_SIZE - at) : 0;
     memset(&c->in, 0, sizeof(c->in));
-    c->bytes = page + at;
+    c->bytes = t->page2 == MEM_NO_PAGE ? page + at : t->crossing;
+    if (t->page2 != MEM_NO_PAGE)
+        avail = INSN_BYTES_MAX;
     if (!avail || !insn_decode_detail(t->d->v, c->bytes, avail, 0, &c->in, &c->dt))
         return false;
     if (t->n && (c->in.flags & INSN_ALONE))
@@ -445,11 +514,35 @@ static bool out_of_room(struct dbt *d)
            d->sites + STUBS_MAX > SITE_COUNT_MAX || d->links + STUBS_MAX > LINK_COUNT_MAX;
 }
 
+void crossing_bytes(const struct dbt *d, uint32_t page, uint32_t off, uint32_t page2, uint8_t out[INSN_BYTES_MAX])
+{
+    uint32_t head = PAGE_SIZE - off;
+    memcpy(out, mem_page_host(d->mem, page) + off, head);
+    memcpy(out + head, mem_page_host(d->mem, page2), INSN_BYTES_MAX - head);
+}
+
+/* The page of the second part of an instruction that begins at va and crosses, MEM_NO_PAGE when it does not. Raises the
+ * fetch's fault. */
+static bool second_page(struct dbt *d, uint64_t va, uint32_t page, uint32_t *out)
+{
+    uint32_t off = (uint32_t)(va & PAGE_MASK), head = PAGE_SIZE - off;
+    struct insn in;
+    *out = MEM_NO_PAGE;
+    if (head >= INSN_BYTES_MAX || insn_decode(d->v, mem_page_host(d->mem, page) + off, head, 0, &in))
+        return true;
+    uint64_t next = va + head;
+    *out = mmu_fetch_page(d->v, d->key.mode == MODE_LONG64 ? next : (uint32_t)next);
+    return *out != MEM_NO_PAGE; /* else the rest comes from a device */
+}
+
 struct block *translate(struct dbt *d, uint64_t va, uint32_t page, unsigned most, bool publish)
 {
     if (out_of_room(d))
         blocks_flush(d);
-    struct tr *t = &(struct tr){.d = d, .key = d->key, .long64 = d->key.mode == MODE_LONG64, .va = va, .page = page,
+    uint32_t page2;
+    if (!second_page(d, va, page, &page2))
+        return NULL;
+    struct tr *t = &(struct tr){.d = d, .key = d->key, .long64 = d->key.mode == MODE_LONG64, .va = va, .page = page, .page2 = page2,
                                 .block = d->blocks, .first_site = d->sites, .first_link = d->links,
                                 .fl = {.mem = true}};
     t->e = (struct emit){.base = d->arena.map.rw, .pos = d->pos, .end = (uint32_t)d->arena.map.len};
@@ -459,6 +552,13 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, unsigned most
     emit_alu_ri(e, 5, H_R15, 1, true); /* sub r15, count */
     uint32_t charge_pos = e->pos - 1, expired = emit_jcc_fwd(e, HC_S);
     const uint8_t *bytes = mem_page_host(d->mem, page);
+    struct page_check second = {0};
+    if (page2 != MEM_NO_PAGE) {
+        crossing_bytes(d, page, (uint32_t)(va & PAGE_MASK), page2, t->crossing);
+        uint64_t next = (va & ~(uint64_t)PAGE_MASK) + PAGE_SIZE;
+        second = check_page(t, t->long64 ? next : (uint32_t)next, page2);
+        most = 1;
+    }
     while (t->n < most && !t->ended && translate_one(t, bytes)) {
     }
     if (!t->n)
@@ -470,6 +570,8 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, unsigned most
     for (unsigned i = 0; i < t->stubs; i++)
         emit_stub(t, &t->stub[i]);
     emit_patch(e, expired, e->pos);
+    for (unsigned i = 0; i < 2 && second.page_pos; i++)
+        emit_patch(e, second.miss[i], e->pos);
     emit_lea(e, H_R15, hm_base(H_R15, (int32_t)t->n));
     uint32_t dead_stub = e->pos;
     emit_mov_ri(e, H_R11, t->block);
@@ -480,7 +582,7 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, unsigned most
     for (uint32_t i = d->sites; i < d->sites + t->sites; i++)
         d->site[i].after = (uint8_t)(t->n - 1 - d->site[i].after);
     struct block *b = &d->block[d->blocks++];
-    *b = (struct block){.va = va, .page = page, .off = (uint16_t)(va & PAGE_MASK), .len = t->cur.off, .key = t->key,
+    *b = (struct block){.va = va, .page = page, .page2 = page2, .off = (uint16_t)(va & PAGE_MASK), .len = t->cur.off, .key = t->key,
                         .count = (uint8_t)t->n, .entry = t->entry, .dead_stub = dead_stub};
     d->stats.blocks++;
     d->stats.insns += t->n;

@@ -23,14 +23,15 @@ struct recipe {
 
 struct flags_at { bool host, mem, raw; struct recipe recipe; };
 
-enum stub_kind { STUB_SLOW, STUB_EXIT, STUB_VEC };
+enum stub_kind { STUB_SLOW, STUB_EXIT, STUB_VEC, STUB_LANDING, STUB_RET };
 struct stub {
     uint8_t kind;
     uint8_t index;      /* of the instruction */
     uint32_t jump_pos;  /* rel32 that leads here */
     uint32_t resume;    /* STUB_SLOW, STUB_VEC: where to go on */
     uint32_t site;      /* STUB_SLOW */
-    uint64_t va;        /* STUB_EXIT: target */
+    uint64_t va;        /* STUB_EXIT, STUB_LANDING: target */
+    unsigned pop;       /* STUB_RET: bytes taken from the stack */
     struct flags_at fl;
 };
 enum { STUBS_MAX = 4 * BLOCK_MAX };
@@ -53,7 +54,8 @@ struct tr {
     struct key key;
     bool long64;
     uint64_t va;
-    uint32_t page;
+    uint32_t page, page2;
+    uint8_t crossing[INSN_BYTES_MAX]; /* the bytes of a block with two pages */
     uint32_t block;       /* index */
     uint32_t entry;
     unsigned n;           /* index of the current instruction */
@@ -98,6 +100,9 @@ void tr_slow_if(struct tr *t, enum host_cond cc); /* to the instruction's handle
 void tr_call_handler(struct tr *t);               /* the whole instruction by its handler */
 void tr_exit(struct tr *t, uint64_t va);          /* a direct jump; flags are in memory */
 void tr_exit_if(struct tr *t, enum host_cond cc, uint64_t va); /* likewise, flags as they are now */
+void tr_leave_landing(struct tr *t);          /* after a call: where its return goes on, for tr_return() */
+void tr_return(struct tr *t, unsigned pop);   /* to r10, taking `pop` bytes from the stack */
+static const struct host_mem tr_found_code = {.base = H_R11, .index = H_NONE, .disp = offsetof(struct jc_entry, code)};
 void tr_jump_lookup(struct tr *t); /* of the linear address in r10; r11: its jump cache entry. A miss: the handler */
 
 /* Emit the current instruction. False: nothing was emitted, its handler must do it. */
