@@ -26,11 +26,11 @@ static uint64_t lines_of(uint32_t off, uint32_t len) /* off + len <= PAGE_SIZE, 
     return (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first);
 }
 
-struct block *block_find(struct dbt *d, uint64_t va, uint32_t page)
+struct block *block_find(struct dbt *d, uint64_t va, uint32_t page, const struct key *k)
 {
     for (uint32_t id = d->bucket[bucket_of(page, va)]; id; id = d->block[id - 1].hash_next) {
         struct block *b = &d->block[id - 1];
-        if (b->va == va && b->page == page && block_same_key(&b->key, &d->key))
+        if (b->va == va && b->page == page && block_same_key(&b->key, k))
             return b;
     }
     return NULL;
@@ -205,9 +205,10 @@ struct err *blocks_init(struct dbt *d)
     d->code_lines = map_zero(pages * sizeof(*d->code_lines));
     d->jump_caches = map_zero((size_t)JUMP_CACHES * JC_LEN);
     d->ret_caches = map_zero((size_t)RET_CACHES * RC_LEN);
+    d->scratch = map_zero(SCRATCH_LEN);
     d->slot = map_zero(INSN_SLOTS * sizeof(*d->slot));
     if (!d->block || !d->site || !d->link || !d->bucket || !d->page_blocks || !d->code_lines || !d->jump_caches || !d->ret_caches ||
-        !d->slot)
+        !d->slot || !d->scratch)
         return err_new(ERR_HOST, "out of memory for translated blocks");
     d->pos = d->arena.first;
     d->generation = 1;
@@ -228,5 +229,6 @@ void blocks_deinit(struct dbt *d)
     map_free(d->code_lines, pages * sizeof(*d->code_lines));
     map_free(d->jump_caches, (size_t)JUMP_CACHES * JC_LEN);
     map_free(d->ret_caches, (size_t)RET_CACHES * RC_LEN);
+    map_free(d->scratch, SCRATCH_LEN);
     map_free(d->slot, INSN_SLOTS * sizeof(*d->slot));
 }

@@ -104,9 +104,9 @@ static uint64_t second_page(const struct dbt *d, uint64_t va)
     return d->key.mode == MODE_LONG64 ? next : (uint32_t)next;
 }
 
-/* The code at RIP, translated when need be; NULL: something else must be done first. The state in *v is exact. May raise
+/* The code at RIP, of the KEY_PLAIN variant when `plain`, translated when need be; NULL: something else must be done first. The state in *v is exact. May raise
  * the fetch's fault. */
-static const void *code_at_rip(struct dbt *d)
+static const void *code_at_rip(struct dbt *d, bool plain)
 {
     struct vcpu *v = d->v;
     struct hot *h = d->arena.hot;
@@ -122,24 +122,26 @@ static const void *code_at_rip(struct dbt *d)
     uint64_t va = linear_rip(v);
     struct jc_entry *jc = jump_cache_entry(d, va);
     bool scarce = h->budget < BLOCK_MAX, shorten = scarce && d->options.exact;
-    if (jc->va == va && jc->code && !scarce)
+    if (jc->va == va && jc->code && !scarce && !plain)
         return jc->code;
     uint32_t page = mmu_fetch_page(v, va);
     v->brk &= ~(uint32_t)VCPU_BRK_CODE; /* no code is running that could have been lost */
     if (page == MEM_NO_PAGE)
         return NULL;
     unsigned most = (unsigned)(shorten ? MIN((uint64_t)h->budget, d->options.block) : d->options.block);
-    struct block *b = shorten ? NULL : block_find(d, va, page);
+    struct key k = d->key;
+    k.bits |= plain ? KEY_PLAIN : 0;
+    struct block *b = shorten ? NULL : block_find(d, va, page, &k);
     if (b && b->page2 != MEM_NO_PAGE && mmu_fetch_page(v, second_page(d, va)) != b->page2) {
         block_drop(d, b);
         b = NULL;
     }
     if (!b)
-        b = translate(d, va, page, most, !shorten);
+        b = translate(d, va, page, &k, most, !shorten);
     v->brk &= ~(uint32_t)VCPU_BRK_CODE;
     if (!b || b->count > h->budget)
         return NULL;
-    if (!shorten && b->page2 == MEM_NO_PAGE) /* a crossing block whose second page was lost must come this way */
+    if (!shorten && !plain && b->page2 == MEM_NO_PAGE) /* a crossing block whose second page was lost must come this way */
         *jc = (struct jc_entry){va, arena_code(&d->arena, b->entry)};
     return arena_code(&d->arena, b->entry);
 }
@@ -182,6 +184,8 @@ static const void *c_call(struct dbt *d, uint32_t site_id)
     const struct block *b = &d->block[site.block];
     const struct insn *in = insn_at(d, b, site.off);
 
+    uint64_t lost = mmu_lost(v);
+
     flags_settle(v, h);
     v->s.r[R_RIP] = b->va + site.off;
     v->ticks = d->end - (uint64_t)h->budget - site.after - 1;
@@ -191,8 +195,8 @@ static const void *c_call(struct dbt *d, uint32_t site_id)
     if (!(in->flags & INSN_ENDS) || (in->flags & INSN_NEXT))
         v->s.r[R_RIP] = insn_next(v, in);
     c->cur = NULL;
-    if ((site.flags & SITE_ENDS) || v->brk)
-        return code_at_rip(d);
+    if ((site.flags & SITE_ENDS) || v->brk || ((site.flags & SITE_GROUPS) && mmu_lost(v) != lost))
+        return code_at_rip(d, false);
     h->budget = (int64_t)(d->end - v->ticks) - site.after;
     h->aflags = v->s.aflags;
     h->seg_base[S_FS] = c->seg_base[S_FS];
@@ -211,7 +215,7 @@ static const void *c_link(struct dbt *d, uint32_t link_id)
     flags_settle(v, d->arena.hot);
     v->s.r[R_RIP] = l.va;
     v->ticks = d->end - (uint64_t)d->arena.hot->budget;
-    const void *code = code_at_rip(d);
+    const void *code = code_at_rip(d, l.plain);
     if (!code || d->flush_count != flushes || d->options.nochain || v->ticks + BLOCK_MAX > d->end)
         return code;
     uint32_t target = (uint32_t)((const uint8_t *)code - d->arena.map.rx);
@@ -229,13 +233,16 @@ static const void *c_leave(struct dbt *d, uint32_t block_id)
     v->s.r[R_RIP] = d->block[block_id].va;
     v->ticks = d->end - (uint64_t)d->arena.hot->budget;
     const struct block *b = &d->block[block_id];
+    bool plain = b->key.bits & KEY_PLAIN;
     if (!b->dead)
-        return code_at_rip(d);
+        return code_at_rip(d, plain);
     uint64_t flushes = d->flush_count;
+    struct key k = d->key;
+    k.bits |= plain ? KEY_PLAIN : 0;
     jump_cache_entry(d, b->va)->code = NULL;
-    const void *code = code_at_rip(d);
+    const void *code = code_at_rip(d, plain);
     /* Whoever came here had found the page to be b->page, so a successor in it may be entered at once from now on. */
-    if (code && d->flush_count == flushes && v->ticks + BLOCK_MAX <= d->end && b->page2 == MEM_NO_PAGE && mmu_fetch_page(v, b->va) == b->page && block_same_key(&b->key, &d->key))
+    if (code && d->flush_count == flushes && v->ticks + BLOCK_MAX <= d->end && b->page2 == MEM_NO_PAGE && mmu_fetch_page(v, b->va) == b->page && block_same_key(&b->key, &k))
         block_forward(d, b, code);
     return code;
 }
@@ -262,7 +269,7 @@ static enum engine_stop dbt_run(struct engine *e, uint64_t until)
             return (enum engine_stop)stop;
         d->end = c->until = MIN(until, v->ticks + SLICE);
         bool step = run_needs_attention(v) || event_pending(v);
-        const void *code = step ? NULL : code_at_rip(d);
+        const void *code = step ? NULL : code_at_rip(d, false);
         if (code) {
             enter(d, code);
             continue;

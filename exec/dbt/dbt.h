@@ -37,6 +37,7 @@
 
 enum {
     BLOCK_MAX = 64, /* instructions, so that a block's charge fits an imm8 */
+    GROUPS_MAX = 3, /* of accesses checked together */
     LINK_COUNT_MAX = 1 << 18,
     SITE_COUNT_MAX = 1 << 20,
     BLOCK_COUNT_MAX = 1 << 17,
@@ -71,6 +72,7 @@ struct hot {
     uint64_t jump_cache; /* address of the current jump cache */
     uint64_t ret_cache;  /* and of the return cache */
     uint64_t tmp;
+    uint64_t group[GROUPS_MAX]; /* host addresses of what the running block checked when it was entered */
     int64_t budget;      /* r15 while C code runs */
     uint64_t seg_base[6];
     /* constants */
@@ -117,6 +119,7 @@ enum {
     KEY_MASKED = 4,           /* no SIMD exception is unmasked */
     KEY_FLAT = 8,             /* CS SS DS ES: base 0, no limit */
     KEY_FLAT_FS = 16, KEY_FLAT_GS = 32, /* no limit */
+    KEY_PLAIN = 64, /* of a block: the variant without groups */
 };
 
 struct block {
@@ -145,6 +148,7 @@ enum {
     SITE_VEC = 1,   /* code behind it counts on vector registers */
     SITE_FLAGS = 2, /* code behind it wants the host's flags */
     SITE_ENDS = 4,  /* last of its block */
+    SITE_GROUPS = 8, /* code behind it counts on addresses in hot.group[] */
 };
 
 /* A direct jump out of a block. */
@@ -153,6 +157,7 @@ struct link {
     uint32_t block;
     uint32_t jump_pos; /* of the rel32 */
     uint32_t page_pos; /* of the imm32 that the fetch entry's page is compared with; 0: same page */
+    bool plain;        /* to the KEY_PLAIN variant */
 };
 
 struct code_stats { uint64_t blocks, insns, bytes, flushes, drops, translate_calls; };
@@ -207,12 +212,13 @@ struct dbt {
     int64_t until_flush;
     bool clean_flags;    /* undefined flags of this host depend on nothing that came before */
     struct code_stats stats;
+    void *scratch;       /* translate.c's */
 };
 
 struct err *blocks_init(struct dbt *d);
 void blocks_deinit(struct dbt *d);
 /* NULL: there is none yet. */
-struct block *block_find(struct dbt *d, uint64_t va, uint32_t page);
+struct block *block_find(struct dbt *d, uint64_t va, uint32_t page, const struct key *k);
 void block_publish(struct dbt *d, struct block *b, bool findable);
 void block_drop(struct dbt *d, struct block *b);
 void blocks_flush(struct dbt *d);
@@ -226,13 +232,14 @@ bool block_same_key(const struct key *a, const struct key *b);
 
 /* ---- translation ---- */
 
-/* A new block of at most `most` instructions at va, whose first byte lies in `page`, for d->key; without `publish`
+/* A new block of at most `most` instructions at va, whose first byte lies in `page`, for key k; without `publish`
  * nobody finds it again. NULL when it would have to come from a device. May raise the fault of fetching a second page, and
  * may flush everything. */
 enum { INSN_BYTES_MAX = 15 };
 /* The bytes of an instruction at the end of `page`, and those that follow in page2. */
 void crossing_bytes(const struct dbt *d, uint32_t page, uint32_t off, uint32_t page2, uint8_t out[INSN_BYTES_MAX]);
-struct block *translate(struct dbt *d, uint64_t va, uint32_t page, unsigned most, bool publish);
+struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct key *k, unsigned most, bool publish);
+enum { SCRATCH_LEN = 1 << 17 };
 
 /* ---- flags.c ---- */
 void flags_settle(struct vcpu *v, struct hot *h); /* into vcpu_state.aflags; cc_op becomes CC_RAW */

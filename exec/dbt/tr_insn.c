@@ -33,8 +33,8 @@ static bool is_high_byte(const ZydisDecodedOperand *op)
 /* The first immediate, sign-extended. */
 static int32_t immediate(const struct tr *t)
 {
-    unsigned unused = 64u - t->cur.dt.zi.raw.imm[0].size;
-    return (int32_t)((int64_t)(t->cur.dt.zi.raw.imm[0].value.u << unused) >> unused);
+    unsigned unused = 64u - t->cur->dt.zi.raw.imm[0].size;
+    return (int32_t)((int64_t)(t->cur->dt.zi.raw.imm[0].value.u << unused) >> unused);
 }
 
 /* A high byte register stays what it is: its number is 4 to 7, and no REX prefix may be needed. */
@@ -79,7 +79,7 @@ static bool borrow(struct loans *l, const ZydisDecodedOperand *op, bool maybe, u
 
 static void base_insn(const struct tr *t, struct host_insn *h)
 {
-    const ZydisDecodedInstruction *zi = &t->cur.dt.zi;
+    const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
     static const uint8_t maps[] = {[ZYDIS_OPCODE_MAP_DEFAULT] = 0, [ZYDIS_OPCODE_MAP_0F] = 1, [ZYDIS_OPCODE_MAP_0F38] = 2,
                                    [ZYDIS_OPCODE_MAP_0F3A] = 3};
     *h = (struct host_insn){.map = maps[zi->opcode_map], .opcode = zi->opcode,
@@ -106,31 +106,31 @@ static void base_insn(const struct tr *t, struct host_insn *h)
     }
     for (unsigned i = 0; i < 2; i++) {
         unsigned len = zi->raw.imm[i].size / 8u;
-        memcpy(h->imm + h->imm_len, t->cur.bytes + zi->raw.imm[i].offset, len);
+        memcpy(h->imm + h->imm_len, t->cur->bytes + zi->raw.imm[i].offset, len);
         h->imm_len = (uint8_t)(h->imm_len + len);
     }
 }
 
-static const ZydisDecodedOperand *memory_operand(const struct tr *t)
+const ZydisDecodedOperand *tr_memory_operand(const struct tr *t)
 {
-    for (unsigned i = 0; i < t->cur.dt.zi.operand_count_visible; i++)
-        if (t->cur.dt.op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
-            return &t->cur.dt.op[i];
+    for (unsigned i = 0; i < t->cur->dt.zi.operand_count_visible; i++)
+        if (t->cur->dt.op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+            return &t->cur->dt.op[i];
     return NULL;
 }
 
 /* BSF and BSR of 0 leave their destination alone. */
 static bool may_keep(const struct tr *t)
 {
-    return t->cur.dt.zi.mnemonic == ZYDIS_MNEMONIC_BSF || t->cur.dt.zi.mnemonic == ZYDIS_MNEMONIC_BSR;
+    return t->cur->dt.zi.mnemonic == ZYDIS_MNEMONIC_BSF || t->cur->dt.zi.mnemonic == ZYDIS_MNEMONIC_BSR;
 }
 
 /* Registers of the instruction become the host's. False: not possible. */
 static bool rename(const struct tr *t, struct host_insn *h, struct loans *loans)
 {
     bool high = false;
-    for (unsigned i = 0; i < t->cur.dt.zi.operand_count_visible; i++) {
-        const ZydisDecodedOperand *op = &t->cur.dt.op[i];
+    for (unsigned i = 0; i < t->cur->dt.zi.operand_count_visible; i++) {
+        const ZydisDecodedOperand *op = &t->cur->dt.op[i];
         uint8_t host;
         if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
             continue;
@@ -172,7 +172,7 @@ static bool rename(const struct tr *t, struct host_insn *h, struct loans *loans)
  * VPCMPESTRx, which widens EAX and EDX. */
 static void to_64bit_encoding(const struct tr *t, struct host_insn *h)
 {
-    ZydisMnemonic m = t->cur.dt.zi.mnemonic;
+    ZydisMnemonic m = t->cur->dt.zi.mnemonic;
     if (t->long64)
         return;
     if (m == ZYDIS_MNEMONIC_VPCMPESTRI || m == ZYDIS_MNEMONIC_VPCMPESTRM)
@@ -210,8 +210,8 @@ static unsigned access_of(const ZydisDecodedOperand *op)
 /* The instruction itself, its memory operand checked before. `align`: as tr_check_access(). */
 static bool copy(struct tr *t, unsigned align)
 {
-    const struct cur *c = &t->cur;
-    const ZydisDecodedOperand *mem = memory_operand(t);
+    const struct cur *c = t->cur;
+    const ZydisDecodedOperand *mem = tr_memory_operand(t);
     struct host_insn h;
     base_insn(t, &h);
     to_64bit_encoding(t, &h);
@@ -220,7 +220,9 @@ static bool copy(struct tr *t, unsigned align)
     if (!rename(t, &h, &loans))
         return false;
     bool wants = c->flags_read || (c->flags_written && !c->produces);
-    if (mem) {
+    if (mem && !align && tr_group_access(t, USE_OPERAND, &h.mem)) {
+        /* checked when the block was entered */
+    } else if (mem) {
         h.mem = hm_base(H_R10, 0);
         tr_clobber_flags(t);
         if (!tr_linear_address(t, &mem->mem, c->dt.zi.address_width))
@@ -245,7 +247,7 @@ static unsigned size_log(unsigned bits) { return (unsigned)__builtin_ctz(bits / 
 /* How to find the flags of a two-operand instruction again, from what it leaves in its registers. */
 static struct recipe recipe_of(const struct tr *t, unsigned alu)
 {
-    const ZydisDecodedOperand *a = &t->cur.dt.op[0], *b = &t->cur.dt.op[1];
+    const ZydisDecodedOperand *a = &t->cur->dt.op[0], *b = &t->cur->dt.op[1];
     struct recipe r = {.a = H_NONE, .b = H_NONE, .size = (uint8_t)size_log(a->size)};
     bool b_imm = b->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
     if (!is_gpr(a) || is_high_byte(a) || is_high_byte(b) || (!is_gpr(b) && !b_imm))
@@ -310,11 +312,11 @@ static bool tr_nothing(struct tr *t, unsigned arg)
 /* Opcodes A0 to A3 have their address where others have an immediate. */
 static bool tr_mov(struct tr *t, unsigned arg)
 {
-    const ZydisDecodedInstruction *zi = &t->cur.dt.zi;
+    const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
     (void)arg;
     if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || zi->opcode < 0xa0 || zi->opcode > 0xa3)
         return copy(t, 0);
-    const ZydisDecodedOperand *mem = memory_operand(t);
+    const ZydisDecodedOperand *mem = tr_memory_operand(t);
     struct host_insn h = {.opcode = (uint8_t)((zi->opcode & 1) | (zi->opcode & 2 ? 0x88 : 0x8a)), .modrm = true, .reg = H_RAX,
                           .is_mem = true, .mem = hm_base(H_R10, 0), .w = mem->size == 64, .p66 = mem->size == 16};
     tr_clobber_flags(t);
@@ -327,12 +329,12 @@ static bool tr_mov(struct tr *t, unsigned arg)
 
 static bool tr_lea(struct tr *t, unsigned arg)
 {
-    const ZydisDecodedOperand *dst = &t->cur.dt.op[0], *mem = &t->cur.dt.op[1];
-    const ZydisDecodedInstruction *zi = &t->cur.dt.zi;
+    const ZydisDecodedOperand *dst = &t->cur->dt.op[0], *mem = &t->cur->dt.op[1];
+    const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
     (void)arg;
     struct loans loans = {.max = 1};
     uint8_t host = (uint8_t)tr_host_reg(gpr_of(dst));
-    t->cur.in.seg = S_DS; /* a segment override means nothing here */
+    t->cur->in.seg = S_DS; /* a segment override means nothing here */
     if (!(t->key.bits & KEY_FLAT) || zi->address_width == 16 || (host == H_NONE && !borrow(&loans, dst, false, &host)))
         return false;
     tr_linear_address(t, &mem->mem, zi->address_width); /* leaves flags alone */
@@ -347,7 +349,7 @@ static bool tr_lea(struct tr *t, unsigned arg)
 static bool tr_bit(struct tr *t, unsigned arg)
 {
     (void)arg;
-    return (memory_operand(t) && is_gpr(&t->cur.dt.op[1])) ? false : copy(t, 0);
+    return (tr_memory_operand(t) && is_gpr(&t->cur->dt.op[1])) ? false : copy(t, 0);
 }
 
 static bool tr_cmpxchg16(struct tr *t, unsigned arg)
@@ -370,8 +372,8 @@ static void use_vectors(struct tr *t)
 
 static bool tr_vector(struct tr *t, unsigned attrs)
 {
-    const ZydisDecodedOperand *mem = memory_operand(t);
-    const ZydisDecodedInstruction *zi = &t->cur.dt.zi;
+    const ZydisDecodedOperand *mem = tr_memory_operand(t);
+    const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
     unsigned need = (attrs & AT_AVX ? KEY_AVX : KEY_SSE) | (attrs & AT_FP_EXC ? KEY_MASKED : 0);
     if ((t->key.bits & need) != need || (mem && mem->mem.type != ZYDIS_MEMOP_TYPE_MEM))
         return false;
@@ -388,7 +390,7 @@ static unsigned word(const struct tr *t) { return t->long64 ? 8 : 4; }
 
 static bool stack_width_ok(const struct tr *t)
 {
-    return t->cur.dt.zi.operand_width == 8 * word(t);
+    return t->cur->dt.zi.operand_width == 8 * word(t);
 }
 
 static void lea_word(struct tr *t, enum host_reg dst, struct host_mem m)
@@ -405,51 +407,59 @@ static void move_word(struct tr *t, enum host_reg dst, struct host_mem m, bool l
     emit_insn(&t->e, &h);
 }
 
-/* r10: host address of the word below the stack pointer. */
-static void push_slot(struct tr *t)
+/* The word below the stack pointer. Flags are in memory or can be found again. */
+static struct host_mem push_slot(struct tr *t)
 {
+    struct host_mem m;
+    if (tr_group_access(t, USE_STACK, &m))
+        return m;
+    tr_clobber_flags(t);
     lea_word(t, H_R10, hm_base(H_R14, -(int)word(t)));
     tr_check_access(t, word(t), TR_WRITE, 0);
+    return hm_base(H_R10, 0);
 }
 
 static void push_done(struct tr *t) { lea_word(t, H_R14, hm_base(H_R14, -(int)word(t))); }
 
-/* r10: host address of the word at the top of the stack. */
-static void pop_slot(struct tr *t)
+/* The word at the top of the stack. */
+static struct host_mem pop_slot(struct tr *t)
 {
+    struct host_mem m;
+    if (tr_group_access(t, USE_STACK, &m))
+        return m;
+    tr_clobber_flags(t);
     lea_word(t, H_R10, hm_base(H_R14, 0));
     tr_check_access(t, word(t), TR_READ, 0);
+    return hm_base(H_R10, 0);
 }
 
 static bool tr_push(struct tr *t, unsigned arg)
 {
-    const ZydisDecodedOperand *op = &t->cur.dt.op[0];
+    const ZydisDecodedOperand *op = &t->cur->dt.op[0];
     (void)arg;
     if (!stack_width_ok(t))
         return false;
     if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-        struct host_insn h = {.opcode = 0xc7, .modrm = true, .is_mem = true, .mem = hm_base(H_R10, 0), .w = t->long64, .imm_len = 4};
+        struct host_insn h = {.opcode = 0xc7, .modrm = true, .is_mem = true, .w = t->long64, .imm_len = 4};
         put_le32(h.imm, (uint32_t)immediate(t));
-        tr_clobber_flags(t);
-        push_slot(t);
+        h.mem = push_slot(t);
         emit_insn(&t->e, &h);
     } else if (is_gpr(op)) {
         enum host_reg h = tr_host_reg(gpr_of(op));
-        tr_clobber_flags(t);
-        push_slot(t);
+        struct host_mem slot = push_slot(t);
         if (h == H_NONE)
             emit_load(&t->e, h = H_R11, tr_spill_slot(gpr_of(op)));
-        move_word(t, h, hm_base(H_R10, 0), false);
+        move_word(t, h, slot, false);
     } else if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
         tr_clobber_flags(t);
-        if (!tr_linear_address(t, &op->mem, t->cur.dt.zi.address_width))
+        if (!tr_linear_address(t, &op->mem, t->cur->dt.zi.address_width))
             return false;
         tr_check_access(t, word(t), TR_READ, 0);
         move_word(t, H_R11, hm_base(H_R10, 0), true);
         emit_store(&t->e, HOT(tmp), H_R11);
-        push_slot(t);
+        struct host_mem slot = push_slot(t);
         emit_load(&t->e, H_R11, HOT(tmp));
-        move_word(t, H_R11, hm_base(H_R10, 0), false);
+        move_word(t, H_R11, slot, false);
     } else {
         return false;
     }
@@ -459,14 +469,13 @@ static bool tr_push(struct tr *t, unsigned arg)
 
 static bool tr_pop(struct tr *t, unsigned arg)
 {
-    const ZydisDecodedOperand *op = &t->cur.dt.op[0];
+    const ZydisDecodedOperand *op = &t->cur->dt.op[0];
     (void)arg;
     if (!stack_width_ok(t) || !is_gpr(op) || gpr_of(op) == R_RSP)
         return false;
     enum host_reg h = tr_host_reg(gpr_of(op));
-    tr_clobber_flags(t);
-    pop_slot(t);
-    move_word(t, h == H_NONE ? H_R11 : h, hm_base(H_R10, 0), true);
+    struct host_mem slot = pop_slot(t);
+    move_word(t, h == H_NONE ? H_R11 : h, slot, true);
     if (h == H_NONE)
         emit_store(&t->e, tr_spill_slot(gpr_of(op)), H_R11);
     lea_word(t, H_R14, hm_base(H_R14, (int)word(t)));
@@ -486,7 +495,7 @@ static bool tr_leave(struct tr *t, unsigned arg)
     return true;
 }
 
-static bool is_far(const struct tr *t) { return t->cur.dt.zi.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR; }
+static bool is_far(const struct tr *t) { return t->cur->dt.zi.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR; }
 
 static bool target_of(const struct tr *t, uint64_t *out)
 {
@@ -500,17 +509,18 @@ static bool canonical(uint64_t va) { return va + (UINT64_C(1) << 47) < UINT64_C(
 /* A direct branch of full width to an address that can be executed from. */
 static bool direct_target(const struct tr *t, uint64_t *out)
 {
-    if (t->cur.dt.op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !t->cur.dt.op[0].imm.is_relative)
+    if (t->cur->dt.op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !t->cur->dt.op[0].imm.is_relative)
         return false;
-    return target_of(t, out) && (!t->long64 || (canonical(*out) && t->cur.dt.zi.operand_width == 64));
+    return target_of(t, out) && (!t->long64 || (canonical(*out) && t->cur->dt.zi.operand_width == 64));
 }
 
 /* r10 = target of an indirect near branch; flags are in memory. */
 static bool indirect_target(struct tr *t)
 {
-    const ZydisDecodedOperand *op = &t->cur.dt.op[0];
+    const ZydisDecodedOperand *op = &t->cur->dt.op[0];
     if (is_far(t) || op->size != 8 * word(t))
         return false;
+    tr_forget_r10(t);
     if (is_gpr(op)) {
         enum host_reg h = tr_host_reg(gpr_of(op));
         if (h == H_NONE)
@@ -521,7 +531,7 @@ static bool indirect_target(struct tr *t)
             emit_mov_rr32(&t->e, H_R10, h);
         return true;
     }
-    if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || !tr_linear_address(t, &op->mem, t->cur.dt.zi.address_width))
+    if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || !tr_linear_address(t, &op->mem, t->cur->dt.zi.address_width))
         return false;
     tr_check_access(t, word(t), TR_READ, 0);
     move_word(t, H_R10, hm_base(H_R10, 0), true);
@@ -553,19 +563,18 @@ static bool tr_jcc(struct tr *t, unsigned cc)
         return false;
     tr_want_flags(t);
     tr_exit_if(t, (enum host_cond)cc, va);
-    t->cur.in.flags &= (uint8_t)~INSN_ENDS;
     return true;
 }
 
 static void push_return_address(struct tr *t)
 {
-    push_slot(t);
+    struct host_mem slot = push_slot(t);
     uint64_t next = tr_next_va(t);
     if (t->long64 && next != (uint64_t)(int64_t)(int32_t)next) {
         emit_mov_ri(&t->e, H_R11, next);
-        emit_store(&t->e, hm_base(H_R10, 0), H_R11);
+        emit_store(&t->e, slot, H_R11);
     } else {
-        struct host_insn h = {.opcode = 0xc7, .modrm = true, .is_mem = true, .mem = hm_base(H_R10, 0), .w = t->long64, .imm_len = 4};
+        struct host_insn h = {.opcode = 0xc7, .modrm = true, .is_mem = true, .mem = slot, .w = t->long64, .imm_len = 4};
         put_le32(h.imm, (uint32_t)next);
         emit_insn(&t->e, &h);
     }
@@ -600,12 +609,11 @@ static bool tr_ret(struct tr *t, unsigned arg)
     (void)arg;
     if (is_far(t) || !stack_width_ok(t))
         return false;
-    bool pops = t->cur.dt.op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    bool pops = t->cur->dt.op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
     tr_flags_to_memory(t);
-    t->fl.host = false;
-    pop_slot(t);
-    move_word(t, H_R10, hm_base(H_R10, 0), true);
-    tr_return(t, word(t) + (pops ? (uint16_t)t->cur.dt.zi.raw.imm[0].value.u : 0));
+    struct host_mem slot = pop_slot(t);
+    move_word(t, H_R10, slot, true);
+    tr_return(t, word(t) + (pops ? (uint16_t)t->cur->dt.zi.raw.imm[0].value.u : 0));
     return true;
 }
 
@@ -619,8 +627,7 @@ static bool tr_handler(struct tr *t, unsigned arg)
 /* The rest of the block runs under another key. */
 static bool tr_last(struct tr *t, unsigned arg)
 {
-    (void)arg;
-    t->cur.in.flags |= INSN_ENDS | INSN_NEXT;
+    (void)t, (void)arg;
     return false;
 }
 
@@ -662,10 +669,34 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     CC_ROWS(L, HC_L) CC_ROWS(NL, HC_GE) CC_ROWS(LE, HC_LE) CC_ROWS(NLE, HC_G)
 };
 
+bool tr_ends(struct tr *t)
+{
+    struct cur *c = t->cur;
+    uint64_t va;
+    const struct row *r = &rows[c->dt.zi.mnemonic];
+    if (c->dt.valid && r->fn == tr_jcc && direct_target(t, &va))
+        c->in.flags &= (uint8_t)~INSN_ENDS;
+    if (c->dt.valid && r->fn == tr_last)
+        c->in.flags |= INSN_ENDS | INSN_NEXT;
+    return c->in.flags & INSN_ENDS;
+}
+
+bool tr_is_native(const struct tr *t)
+{
+    const struct row *r = &rows[t->cur->dt.zi.mnemonic];
+    if (!t->cur->dt.valid || insn_info_of(&t->cur->dt.zi)->cls == INSN_STRING)
+        return false;
+    if (r->fn == tr_push || r->fn == tr_call || r->fn == tr_ret)
+        return stack_width_ok(t) && !is_far(t);
+    if (r->fn == tr_pop)
+        return stack_width_ok(t) && is_gpr(&t->cur->dt.op[0]) && gpr_of(&t->cur->dt.op[0]) != R_RSP;
+    return r->fn ? r->fn != tr_handler && r->fn != tr_last && r->fn != tr_nothing : true;
+}
+
 bool tr_insn(struct tr *t)
 {
-    const struct row *r = &rows[t->cur.dt.zi.mnemonic];
-    const struct insn_info *info = insn_info_of(&t->cur.dt.zi);
+    const struct row *r = &rows[t->cur->dt.zi.mnemonic];
+    const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
     bool moves_data = info->cls == INSN_HOST || info->cls == INSN_MOVE;
     if (info->cls == INSN_STRING)
         return false;

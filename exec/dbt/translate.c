@@ -58,7 +58,7 @@ void tr_flags_to_memory(struct tr *t)
 /* Whether the current instruction destroys what the recipe reads, so that nobody after it can use it. */
 static bool recipe_ends(const struct tr *t)
 {
-    return t->fl.recipe.valid && !t->cur.produces && (t->fl.recipe.reads & t->cur.writes);
+    return t->fl.recipe.valid && !t->cur->produces && (t->fl.recipe.reads & t->cur->writes);
 }
 
 void tr_clobber_flags(struct tr *t)
@@ -172,10 +172,11 @@ bool tr_linear_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned w
     static const uint8_t need[] = {[S_ES] = KEY_FLAT, [S_CS] = KEY_FLAT, [S_SS] = KEY_FLAT, [S_DS] = KEY_FLAT,
                                    [S_FS] = KEY_FLAT_FS, [S_GS] = KEY_FLAT_GS};
     struct emit *e = &t->e;
-    unsigned seg = t->cur.in.seg;
+    unsigned seg = t->cur->in.seg;
+    tr_forget_r10(t);
     if (!(t->key.bits & need[seg]) || width == 16 || (seg == S_CS && !t->long64))
         return false;
-    const ZydisDecodedInstructionRaw *raw = &t->cur.dt.zi.raw;
+    const ZydisDecodedInstructionRaw *raw = &t->cur->dt.zi.raw;
     bool no_base = raw->modrm.mod == 0 && raw->modrm.rm == 4 && raw->sib.base == 5; /* see fill_memory() in insn.c */
     ZydisRegister base = no_base ? ZYDIS_REGISTER_NONE : m->base;
     int64_t disp = no_base ? raw->disp.value : m->disp.value;
@@ -202,6 +203,19 @@ bool tr_linear_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned w
     return true;
 }
 
+bool tr_group_access(struct tr *t, unsigned use, struct host_mem *out)
+{
+    const struct use *u = &t->cur->use[use];
+    if (!u->yes)
+        return false;
+    if (t->r10_insn != (int)t->n || t->r10_group != u->group)
+        emit_load(&t->e, H_R10, HOT_AT(group, u->group));
+    t->r10_group = u->group;
+    t->r10_insn = (int)t->n + 1;
+    *out = hm_base(H_R10, u->at);
+    return true;
+}
+
 static void add_stub(struct tr *t, struct stub s)
 {
     s.index = (uint8_t)t->n;
@@ -212,19 +226,25 @@ static void add_stub(struct tr *t, struct stub s)
 uint32_t tr_site(struct tr *t, unsigned flags)
 {
     struct dbt *d = t->d;
-    d->site[d->sites + t->sites] = (struct site){t->block, t->cur.off, (uint8_t)t->n, (uint8_t)flags};
+    d->site[d->sites + t->sites] = (struct site){t->block, t->cur->off, (uint8_t)(t->count - 1 - t->n), (uint8_t)flags};
     return d->sites + t->sites++;
+}
+
+static unsigned mid_block_flags(const struct tr *t)
+{
+    return (t->vec_ready ? SITE_VEC : 0) | (t->groups ? SITE_GROUPS : 0);
 }
 
 void tr_slow_if(struct tr *t, enum host_cond cc)
 {
-    bool ends = (t->cur.in.flags & INSN_ENDS) != 0;
-    uint32_t site = tr_site(t, ends ? SITE_ENDS : t->vec_ready ? SITE_VEC : 0);
+    bool ends = (t->cur->in.flags & INSN_ENDS) != 0;
+    uint32_t site = tr_site(t, ends ? SITE_ENDS : mid_block_flags(t));
     add_stub(t, (struct stub){.kind = STUB_SLOW, .jump_pos = emit_jcc_fwd(&t->e, cc), .site = site});
 }
 
 void tr_load_vectors(struct tr *t)
 {
+    tr_forget_r10(t);
     emit_cmp8_mi(&t->e, HOT(vec_live), 0);
     uint32_t jump_pos = emit_jcc_fwd(&t->e, HC_Z);
     add_stub(t, (struct stub){.kind = STUB_VEC, .jump_pos = jump_pos, .resume = t->e.pos});
@@ -232,16 +252,23 @@ void tr_load_vectors(struct tr *t)
 
 _Static_assert(sizeof(struct tlb_entry) == 32 && offsetof(struct tlb_entry, tag_r) == 0, "as the code below indexes it");
 
-void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned align)
+/* Linear address in r10 to its offset in the page, compared with the last one where `size` bytes fit: above it, the TLB has no
+ * such access. r11: the entry, relative to GS. */
+static void probe_tlb(struct tr *t, unsigned size, bool write)
 {
     struct emit *e = &t->e;
     enum { TO_INDEX = PAGE_SHIFT - 5 };
     emit_mov_rr32(e, H_R11, H_R10);
     emit_shr_ri32(e, H_R11, TO_INDEX);
     emit_alu_ri(e, 4, H_R11, (TLB_SIZE - 1) << 5, false);
-    emit_alu_rm(e, 6, H_R10,
-                hm_gs(H_R11, access & TR_WRITE ? offsetof(struct tlb_entry, tag_w) : offsetof(struct tlb_entry, tag_r)));
+    emit_alu_rm(e, 6, H_R10, hm_gs(H_R11, write ? offsetof(struct tlb_entry, tag_w) : offsetof(struct tlb_entry, tag_r)));
     emit_alu_ri(e, 7, H_R10, (int32_t)(PAGE_SIZE - size), true);
+}
+
+void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned align)
+{
+    struct emit *e = &t->e;
+    probe_tlb(t, size, access & TR_WRITE);
     tr_slow_if(t, HC_A);
     if (align) {
         struct host_insn test = {.opcode = 0xf6, .modrm = true, .rm = H_R10, .imm_len = 1, .imm = {(uint8_t)align}};
@@ -255,12 +282,11 @@ void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned alig
 
 void tr_call_handler(struct tr *t)
 {
-    bool ends = (t->cur.in.flags & INSN_ENDS) != 0;
+    bool ends = (t->cur->in.flags & INSN_ENDS) != 0;
     tr_flags_to_memory(t);
-    emit_mov_ri(&t->e, H_R11, tr_site(t, ends ? SITE_ENDS : t->vec_ready ? SITE_VEC : 0));
+    emit_mov_ri(&t->e, H_R11, tr_site(t, ends ? SITE_ENDS : mid_block_flags(t)));
     emit_call(&t->e, t->d->arena.call);
     t->fl = (struct flags_at){.mem = true, .raw = true};
-    t->ended |= ends;
 }
 
 static bool same_page(const struct tr *t, uint64_t va) { return (va ^ t->va) < PAGE_SIZE; }
@@ -287,7 +313,7 @@ static struct page_check check_page(struct tr *t, uint64_t va, uint32_t page)
 
 /* A jump to another block: at first to the stub that finds it. Across pages it first looks whether the target's page is
  * the one that the target was translated from; `always` within a page too, for code that is entered long after. */
-static void exit_to(struct tr *t, uint64_t va, bool always)
+static void exit_to(struct tr *t, uint64_t va, bool always, bool plain)
 {
     struct emit *e = &t->e;
     struct dbt *d = t->d;
@@ -301,10 +327,10 @@ static void exit_to(struct tr *t, uint64_t va, bool always)
         emit_patch(e, c.miss[i], e->pos);
     emit_mov_ri(e, H_R11, id);
     emit_jmp(e, d->arena.link);
-    d->link[id] = (struct link){.va = va, .block = t->block, .jump_pos = jump_pos, .page_pos = page_pos};
+    d->link[id] = (struct link){.va = va, .block = t->block, .jump_pos = jump_pos, .page_pos = page_pos, .plain = plain};
 }
 
-void tr_exit(struct tr *t, uint64_t va) { exit_to(t, va, false); }
+void tr_exit(struct tr *t, uint64_t va) { exit_to(t, va, false, false); }
 
 void tr_exit_if(struct tr *t, enum host_cond cc, uint64_t va)
 {
@@ -373,7 +399,7 @@ void tr_return(struct tr *t, unsigned pop)
 static void emit_stub(struct tr *t, struct stub *s)
 {
     struct emit *e = &t->e;
-    unsigned rest = t->n - 1u - s->index; /* instructions charged and not executed */
+    unsigned rest = t->count - 1u - s->index; /* instructions charged and not executed */
     emit_patch(e, s->jump_pos, e->pos);
     switch (s->kind) {
     case STUB_SLOW:
@@ -387,13 +413,13 @@ static void emit_stub(struct tr *t, struct stub *s)
         store_flags(t, &s->fl);
         if (rest)
             emit_lea(e, H_R15, hm_base(H_R15, (int32_t)rest));
-        if (s->va == t->va)
+        if (s->va == t->va && !(t->key.bits & KEY_PLAIN))
             emit_jmp(e, t->entry);
         else
             tr_exit(t, s->va);
         break;
     case STUB_LANDING:
-        exit_to(t, s->va, true);
+        exit_to(t, s->va, true, false);
         break;
     case STUB_RET: {
         uint32_t miss = jump_lookup(t);
@@ -431,7 +457,7 @@ static uint16_t register_mask(ZydisRegister reg)
 /* Flags are written in one piece only when nothing of the old ones can show. A count in CL may be 0. */
 static void analyse_flags(struct tr *t)
 {
-    struct cur *c = &t->cur;
+    struct cur *c = t->cur;
     const ZydisDecodedInstruction *zi = &c->dt.zi;
     const ZydisAccessedFlags *f = zi->cpu_flags;
     c->flags_read = c->flags_written = 0;
@@ -454,7 +480,7 @@ static void analyse_flags(struct tr *t)
 
 static void analyse(struct tr *t)
 {
-    struct cur *c = &t->cur;
+    struct cur *c = t->cur;
     const ZydisDecodedInstruction *zi = &c->dt.zi;
     c->writes = 0;
     c->produces = false;
@@ -469,7 +495,7 @@ static void analyse(struct tr *t)
 /* After the instruction: what is known of the flags. */
 static void end_insn(struct tr *t)
 {
-    struct cur *c = &t->cur;
+    struct cur *c = t->cur;
     if (t->fl.recipe.valid && (t->fl.recipe.reads & c->writes) && !c->produces)
         t->fl.recipe.valid = false;
     /* A slow path comes back with the flags in memory; code that counts on the host's has them loaded. */
@@ -482,31 +508,220 @@ static void end_insn(struct tr *t)
     }
 }
 
-static bool translate_one(struct tr *t, const uint8_t *page)
+/* ---- first pass: decoding, and which accesses can be checked together ---- */
+
+static bool decode(struct tr *t, uint32_t off)
 {
-    struct cur *c = &t->cur;
-    uint32_t at = (uint32_t)(t->va & PAGE_MASK) + c->off;
+    struct cur *c = t->cur;
+    uint32_t at = (uint32_t)(t->va & PAGE_MASK) + off;
     unsigned avail = at < PAGE_SIZE ? MIN((unsigned)INSN_BYTES_MAX, PAGE_SIZE - at) : 0;
     memset(&c->in, 0, sizeof(c->in));
-    c->bytes = t->page2 == MEM_NO_PAGE ? page + at : t->crossing;
-    if (t->page2 != MEM_NO_PAGE)
+    memset(c->use, 0, sizeof(c->use));
+    c->off = (uint16_t)off;
+    c->bytes = mem_page_host(t->d->mem, t->page) + at;
+    if (t->page2 != MEM_NO_PAGE) {
+        c->bytes = t->crossing;
         avail = INSN_BYTES_MAX;
+    }
     if (!avail || !insn_decode_detail(t->d->v, c->bytes, avail, 0, &c->in, &c->dt))
         return false;
-    if (t->n && (c->in.flags & INSN_ALONE))
-        return false;
     analyse(t);
+    return !(t->n && (c->in.flags & INSN_ALONE));
+}
+
+/* Up to `most` instructions. Sets t->count and returns the bytes they take. */
+static uint32_t scan(struct tr *t, unsigned most)
+{
+    uint32_t off = 0;
+    for (t->n = 0; t->n < most; t->n++) {
+        t->cur = &t->insn[t->n];
+        if (!decode(t, off))
+            break;
+        off += t->cur->in.len;
+        if (tr_ends(t)) {
+            t->n++;
+            t->ended = true;
+            break;
+        }
+    }
+    t->count = t->n;
+    return off;
+}
+
+/* What a walk over the block knows: which registers have changed, and by how much RSP has. */
+struct tracker { uint32_t changed; int32_t rsp; bool rsp_known; };
+enum { GROUP_SPAN_MAX = 1024, GROUP_AT_MAX = 1 << 20 };
+
+/* The access [at, at + size) near `gpr` may join a group. */
+static void join(struct tr *t, unsigned use, unsigned gpr, int64_t at, unsigned size, bool write)
+{
+    unsigned i = 0;
+    if (at < -GROUP_AT_MAX || at > GROUP_AT_MAX || !size)
+        return;
+    for (; i < t->groups; i++)
+        if (t->group[i].gpr == gpr && MAX(t->group[i].hi, at + size) - MIN(t->group[i].lo, at) <= GROUP_SPAN_MAX)
+            break;
+    if (i == GROUPS_MAX)
+        return;
+    struct group *g = &t->group[i];
+    if (i == t->groups) {
+        t->groups++;
+        *g = (struct group){.gpr = (uint8_t)gpr, .lo = (int32_t)at, .hi = (int32_t)(at + size)};
+    }
+    g->lo = MIN(g->lo, (int32_t)at);
+    g->hi = MAX(g->hi, (int32_t)(at + size));
+    g->write |= write;
+    g->uses++;
+    /* Until the groups are complete, `at` counts from the register. */
+    t->cur->use[use] = (struct use){true, (uint8_t)i, (int32_t)at};
+}
+
+static void track_stack_word(struct tr *t, struct tracker *k, int32_t before, bool write, int32_t after)
+{
+    if (k->rsp_known)
+        join(t, USE_STACK, R_RSP, k->rsp + before, 8, write);
+    k->rsp += after;
+}
+
+static void track_operand(struct tr *t, const struct tracker *k)
+{
+    const ZydisDecodedOperand *op = tr_memory_operand(t);
+    if (!op || op->mem.type != ZYDIS_MEMOP_TYPE_MEM || op->mem.index != ZYDIS_REGISTER_NONE || t->cur->in.seg >= S_FS ||
+        ZydisRegisterGetClass(op->mem.base) != ZYDIS_REGCLASS_GPR64)
+        return;
+    unsigned gpr = (unsigned)ZydisRegisterGetId(op->mem.base);
+    bool write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+    if (gpr == R_RSP) {
+        if (k->rsp_known)
+            join(t, USE_OPERAND, gpr, k->rsp + op->mem.disp.value, op->size / 8u, write);
+    } else if (!(k->changed >> gpr & 1)) {
+        join(t, USE_OPERAND, gpr, op->mem.disp.value, op->size / 8u, write);
+    }
+}
+
+/* ADD or SUB of a constant to RSP, LEA of RSP from itself. */
+static bool constant_rsp_step(const struct tr *t, int32_t *by)
+{
+    const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
+    const ZydisDecodedOperand *op = t->cur->dt.op;
+    if (op[0].type != ZYDIS_OPERAND_TYPE_REGISTER || op[0].reg.value != ZYDIS_REGISTER_RSP)
+        return false;
+    bool small = false;
+    int64_t x = 0;
+    if ((zi->mnemonic == ZYDIS_MNEMONIC_ADD || zi->mnemonic == ZYDIS_MNEMONIC_SUB) && op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+        x = zi->mnemonic == ZYDIS_MNEMONIC_ADD ? op[1].imm.value.s : -op[1].imm.value.s;
+        small = zi->raw.imm[0].size <= 32;
+    } else if (zi->mnemonic == ZYDIS_MNEMONIC_LEA && op[1].mem.base == ZYDIS_REGISTER_RSP && op[1].mem.index == ZYDIS_REGISTER_NONE) {
+        x = op[1].mem.disp.value;
+        small = true;
+    }
+    *by = (int32_t)x;
+    return small && x > -(1 << 20) && x < 1 << 20;
+}
+
+static void track(struct tr *t, struct tracker *k)
+{
+    const struct cur *c = t->cur;
+    const ZydisDecodedInstruction *zi = &c->dt.zi;
+    int32_t by;
+    if (tr_is_native(t)) {
+        switch (zi->mnemonic) {
+        case ZYDIS_MNEMONIC_PUSH: /* a memory operand is checked by itself */
+            track_stack_word(t, k, -8, true, -8);
+            return;
+        case ZYDIS_MNEMONIC_CALL: track_stack_word(t, k, -8, true, -8); return;
+        case ZYDIS_MNEMONIC_POP: track_stack_word(t, k, 0, false, 8); break;
+        case ZYDIS_MNEMONIC_RET: track_stack_word(t, k, 0, false, 8); return;
+        case ZYDIS_MNEMONIC_LEA: break;
+        default: track_operand(t, k);
+        }
+    }
+    for (unsigned i = 0; i < zi->operand_count; i++) {
+        const ZydisDecodedOperand *op = &c->dt.op[i];
+        if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+            continue;
+        switch (ZydisRegisterGetClass(op->reg.value)) {
+        case ZYDIS_REGCLASS_GPR8:
+        case ZYDIS_REGCLASS_GPR16:
+        case ZYDIS_REGCLASS_GPR32:
+        case ZYDIS_REGCLASS_GPR64: k->changed |= 1u << insn_gpr_offset(op->reg.value) / 8; break;
+        default: break;
+        }
+    }
+    if (zi->mnemonic == ZYDIS_MNEMONIC_POP && tr_is_native(t))
+        k->changed &= ~(1u << R_RSP); /* by 8, which is accounted for */
+    if (!(k->changed >> R_RSP & 1))
+        return;
+    k->changed &= ~(1u << R_RSP);
+    if (constant_rsp_step(t, &by))
+        k->rsp += by;
+    else
+        k->rsp_known = false;
+}
+
+/* Groups with more than one use stay; `at` of their uses becomes relative to their lowest byte. */
+static void choose_groups(struct tr *t)
+{
+    if (!t->long64 || (t->key.bits & KEY_PLAIN))
+        return;
+    struct tracker k = {.rsp_known = true};
+    for (t->n = 0; t->n < t->count; t->n++) {
+        t->cur = &t->insn[t->n];
+        if (t->cur->dt.valid)
+            track(t, &k);
+    }
+    unsigned kept = 0, becomes[GROUPS_MAX];
+    struct group old[GROUPS_MAX];
+    memcpy(old, t->group, sizeof(old));
+    for (unsigned i = 0; i < t->groups; i++) {
+        becomes[i] = kept;
+        if (old[i].uses > 1)
+            t->group[kept++] = old[i];
+    }
+    for (unsigned n = 0; n < t->count; n++)
+        for (unsigned u = 0; u < ARRAY_LEN(t->insn[n].use); u++) {
+            struct use *use = &t->insn[n].use[u];
+            use->yes = use->yes && old[use->group].uses > 1;
+            use->at -= old[use->group].lo;
+            use->group = (uint8_t)becomes[use->group];
+        }
+    t->groups = kept;
+}
+
+/* At the block's entry. A check that fails jumps to the variant without groups. Returns how many jumps wait for it. */
+static unsigned check_groups(struct tr *t, uint32_t failed[GROUPS_MAX])
+{
+    struct emit *e = &t->e;
+    for (unsigned i = 0; i < t->groups; i++) {
+        const struct group *g = &t->group[i];
+        enum host_reg base = tr_host_reg(g->gpr);
+        if (base == H_NONE)
+            emit_load(e, base = H_R10, tr_spill_slot(g->gpr));
+        emit_lea(e, H_R10, hm_base(base, g->lo));
+        probe_tlb(t, (unsigned)(g->hi - g->lo), g->write);
+        failed[i] = emit_jcc_fwd(e, HC_A);
+        emit_alu_rm(e, 0, H_R10, hm_gs(H_R11, offsetof(struct tlb_entry, host)));
+        emit_store(e, HOT_AT(group, i), H_R10);
+        t->r10_group = i;
+        t->r10_insn = 0;
+    }
+    return t->groups;
+}
+
+/* ---- second pass ---- */
+
+static void translate_insn(struct tr *t)
+{
+    struct cur *c = t->cur;
     c->first_stub = t->stubs;
     if (!t->fl.host && !t->fl.mem && recipe_ends(t))
         tr_flags_to_memory(t);
     if (!c->dt.valid || !tr_insn(t))
         tr_call_handler(t);
-    t->ended |= (c->in.flags & INSN_ENDS) != 0;
     end_insn(t);
-    c->off = (uint16_t)(c->off + c->in.len);
-    t->n++;
-    return true;
 }
+
+_Static_assert(BLOCK_MAX * sizeof(struct cur) <= SCRATCH_LEN, "the scratch memory holds the longest block");
 
 static bool out_of_room(struct dbt *d)
 {
@@ -531,61 +746,67 @@ static bool second_page(struct dbt *d, uint64_t va, uint32_t page, uint32_t *out
     if (head >= INSN_BYTES_MAX || insn_decode(d->v, mem_page_host(d->mem, page) + off, head, 0, &in))
         return true;
     uint64_t next = va + head;
-    *out = mmu_fetch_page(d->v, d->key.mode == MODE_LONG64 ? next : (uint32_t)next);
+    *out = mmu_fetch_page(d->v, cpu_of(d->v)->mode == MODE_LONG64 ? next : (uint32_t)next);
     return *out != MEM_NO_PAGE; /* else the rest comes from a device */
 }
 
-struct block *translate(struct dbt *d, uint64_t va, uint32_t page, unsigned most, bool publish)
+struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct key *k, unsigned most, bool publish)
 {
     if (out_of_room(d))
         blocks_flush(d);
     uint32_t page2;
     if (!second_page(d, va, page, &page2))
         return NULL;
-    struct tr *t = &(struct tr){.d = d, .key = d->key, .long64 = d->key.mode == MODE_LONG64, .va = va, .page = page, .page2 = page2,
-                                .block = d->blocks, .first_site = d->sites, .first_link = d->links,
-                                .fl = {.mem = true}};
+    struct tr *t = &(struct tr){.d = d, .key = *k, .long64 = k->mode == MODE_LONG64, .va = va, .page = page, .page2 = page2,
+                                .block = d->blocks, .insn = d->scratch, .fl = {.mem = true}, .r10_insn = R10_UNKNOWN};
     t->e = (struct emit){.base = d->arena.map.rw, .pos = d->pos, .end = (uint32_t)d->arena.map.len};
     struct emit *e = &t->e;
+    if (page2 != MEM_NO_PAGE)
+        crossing_bytes(d, page, (uint32_t)(va & PAGE_MASK), page2, t->crossing);
+    uint32_t len = scan(t, page2 != MEM_NO_PAGE ? 1 : most);
+    if (!t->count)
+        return NULL;
+    choose_groups(t);
 
     t->entry = e->pos;
-    emit_alu_ri(e, 5, H_R15, 1, true); /* sub r15, count */
-    uint32_t charge_pos = e->pos - 1, expired = emit_jcc_fwd(e, HC_S);
-    const uint8_t *bytes = mem_page_host(d->mem, page);
+    emit_alu_ri(e, 5, H_R15, (int32_t)t->count, true);
+    uint32_t expired = emit_jcc_fwd(e, HC_S), failed[GROUPS_MAX];
     struct page_check second = {0};
     if (page2 != MEM_NO_PAGE) {
-        crossing_bytes(d, page, (uint32_t)(va & PAGE_MASK), page2, t->crossing);
         uint64_t next = (va & ~(uint64_t)PAGE_MASK) + PAGE_SIZE;
         second = check_page(t, t->long64 ? next : (uint32_t)next, page2);
-        most = 1;
     }
-    while (t->n < most && !t->ended && translate_one(t, bytes)) {
+    unsigned checks = check_groups(t, failed);
+    for (t->n = 0; t->n < t->count; t->n++) {
+        t->cur = &t->insn[t->n];
+        translate_insn(t);
     }
-    if (!t->n)
-        return NULL;
     if (!t->ended) {
         tr_flags_to_memory(t);
-        tr_exit(t, t->long64 ? va + t->cur.off : (uint32_t)(va + t->cur.off));
+        tr_exit(t, t->long64 ? va + len : (uint32_t)(va + len));
     }
     for (unsigned i = 0; i < t->stubs; i++)
         emit_stub(t, &t->stub[i]);
+    if (checks) {
+        for (unsigned i = 0; i < checks; i++)
+            emit_patch(e, failed[i], e->pos);
+        emit_lea(e, H_R15, hm_base(H_R15, (int32_t)t->count));
+        exit_to(t, va, false, true);
+    }
     emit_patch(e, expired, e->pos);
     for (unsigned i = 0; i < 2 && second.page_pos; i++)
         emit_patch(e, second.miss[i], e->pos);
-    emit_lea(e, H_R15, hm_base(H_R15, (int32_t)t->n));
+    emit_lea(e, H_R15, hm_base(H_R15, (int32_t)t->count));
     uint32_t dead_stub = e->pos;
     emit_mov_ri(e, H_R11, t->block);
     emit_jmp(e, d->arena.leave);
     CHECK(!e->full, "a block needs more than %d bytes", CODE_ROOM);
 
-    d->arena.map.rw[charge_pos] = (uint8_t)t->n;
-    for (uint32_t i = d->sites; i < d->sites + t->sites; i++)
-        d->site[i].after = (uint8_t)(t->n - 1 - d->site[i].after);
     struct block *b = &d->block[d->blocks++];
-    *b = (struct block){.va = va, .page = page, .page2 = page2, .off = (uint16_t)(va & PAGE_MASK), .len = t->cur.off, .key = t->key,
-                        .count = (uint8_t)t->n, .entry = t->entry, .dead_stub = dead_stub};
+    *b = (struct block){.va = va, .page = page, .page2 = page2, .off = (uint16_t)(va & PAGE_MASK), .len = (uint16_t)len, .key = t->key,
+                        .count = (uint8_t)t->count, .entry = t->entry, .dead_stub = dead_stub};
     d->stats.blocks++;
-    d->stats.insns += t->n;
+    d->stats.insns += t->count;
     d->stats.bytes += e->pos - d->pos;
     d->pos = (e->pos + 15) & ~15u;
     d->sites += t->sites;

@@ -46,6 +46,18 @@ struct cur {
     bool produces;        /* writes all arithmetic flags and reads none */
     uint16_t writes;      /* host registers that it writes, as a mask */
     uint32_t first_stub;  /* its own */
+    struct use { bool yes; uint8_t group; int32_t at; } use[2]; /* USE_OPERAND, USE_STACK: accesses checked with a group */
+};
+enum { USE_OPERAND, USE_STACK };
+
+/* Accesses near one register that does not change, or changes by constants (RSP), before them: checked as one when the
+ * block is entered, after which hot.group[] holds the host address of the lowest. If that fails, because they lie in two
+ * pages or the page is not in the TLB, a variant of the block runs that checks each by itself (KEY_PLAIN). */
+struct group {
+    uint8_t gpr;
+    bool write;
+    int32_t lo, hi; /* bytes from the register's value at the block's entry */
+    unsigned uses;
 };
 
 struct tr {
@@ -62,16 +74,21 @@ struct tr {
     bool vec_ready;       /* vector registers are live from here on */
     bool ended;
     struct flags_at fl;
-    struct cur cur;
+    struct cur *cur, *insn; /* the current one of `count` */
+    unsigned count;
+    struct group group[GROUPS_MAX];
+    unsigned groups;
+    unsigned r10_group;
+    int r10_insn; /* at the begin of this instruction, r10 holds the address of that group */
     uint32_t first_site, sites, first_link, links;
     struct stub stub[STUBS_MAX];
     unsigned stubs;
 };
 
-static inline uint64_t tr_va(const struct tr *t) { return t->va + t->cur.off; }
+static inline uint64_t tr_va(const struct tr *t) { return t->va + t->cur->off; }
 static inline uint64_t tr_next_va(const struct tr *t)
 {
-    uint64_t next = t->va + t->cur.off + t->cur.in.len;
+    uint64_t next = t->va + t->cur->off + t->cur->in.len;
     return t->long64 ? next : (uint32_t)next;
 }
 
@@ -93,6 +110,12 @@ bool tr_linear_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned w
  * instruction's handler. `align`: address bits that must be 0. r11 and flags are lost. */
 void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned align);
 
+/* Where the current instruction's access is when its group was checked: r10 and flags as they were but for r10. False:
+ * it has none. */
+bool tr_group_access(struct tr *t, unsigned use, struct host_mem *out);
+enum { R10_UNKNOWN = -1 };
+static inline void tr_forget_r10(struct tr *t) { t->r10_insn = R10_UNKNOWN; } /* it is about to be written */
+
 /* ---- leaving ---- */
 uint32_t tr_site(struct tr *t, unsigned flags);
 void tr_load_vectors(struct tr *t); /* unless they are live; r10 and flags are lost */
@@ -104,6 +127,12 @@ void tr_leave_landing(struct tr *t);          /* after a call: where its return 
 void tr_return(struct tr *t, unsigned pop);   /* to r10, taking `pop` bytes from the stack */
 static const struct host_mem tr_found_code = {.base = H_R11, .index = H_NONE, .disp = offsetof(struct jc_entry, code)};
 void tr_jump_lookup(struct tr *t); /* of the linear address in r10; r11: its jump cache entry. A miss: the handler */
+
+/* Before anything is emitted: whether the current instruction ends the block, and whether its handler will do it. */
+bool tr_ends(struct tr *t);
+bool tr_is_native(const struct tr *t);
+/* Its explicit memory operand, NULL when it has none. */
+const ZydisDecodedOperand *tr_memory_operand(const struct tr *t);
 
 /* Emit the current instruction. False: nothing was emitted, its handler must do it. */
 bool tr_insn(struct tr *t);

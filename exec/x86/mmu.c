@@ -67,6 +67,7 @@ struct mmu {
     struct mem *mem;
     struct space space[SPACES];
     struct space *cur;
+    uint64_t lost; /* mmu_lost() */
     uint64_t use_clock, epoch_clock, epoch_floor; /* an epoch below the floor is stale */
     struct tlb_entry *entry; /* SPACES * SPACE_ENTRIES */
     struct link *link;       /* likewise */
@@ -161,6 +162,7 @@ static void fetch_entry_lost(struct mmu *m, uint32_t i, uint64_t lin)
 static void drop_entry(struct mmu *m, uint32_t i)
 {
     uint64_t lin = m->entry[i].tag_r;
+    m->lost++;
     unlink_entry(m, i);
     m->entry[i].tag_r = m->entry[i].tag_w = tlb_no_tag(i);
     fetch_entry_lost(m, i, lin);
@@ -278,6 +280,7 @@ static void observe_traced_write(void *self, uint32_t page, uint32_t off, uint32
 static void observe_revoke_write(void *self, uint32_t page)
 {
     struct mmu *m = self;
+    m->lost++;
     if (page == MEM_NO_PAGE) {
         for (uint32_t sp = 0; sp < SPACES; sp++)
             if (m->space[sp].used)
@@ -440,6 +443,7 @@ static uint32_t fill(struct mmu *m, unsigned array, uint64_t lin, uint32_t page,
     uint32_t i = entry_index(m, m->cur, array, lin);
     uint64_t tag = lin & ~(uint64_t)PAGE_MASK;
     if (entry_valid(m, i)) {
+        m->lost++;
         unlink_entry(m, i);
         fetch_entry_lost(m, i, m->entry[i].tag_r);
     }
@@ -764,6 +768,11 @@ int32_t mmu_fetch_entry_offset(const struct vcpu *v, uint64_t lin)
     const struct mmu *m = v->mmu;
     const struct tlb_entry *e = &m->entry[entry_index(m, m->cur, FETCH_USER + fetch_privilege(v), lin)];
     return (int32_t)((const uint8_t *)e - (const uint8_t *)cpu_of((struct vcpu *)v)->dtlb);
+}
+
+uint64_t mmu_lost(const struct vcpu *v)
+{
+    return v->mmu->lost;
 }
 
 unsigned mmu_space(const struct vcpu *v)
