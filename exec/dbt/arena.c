@@ -226,30 +226,19 @@ static uint32_t make_vec_load(struct emit *e)
 }
 
 /* Flags of an unknown kind into the host's register, by C when they are not raw. Keeps every register. */
-static void settle_from_code(struct dbt *d) { flags_settle(d->v, d->arena.hot); }
+__attribute__((target("general-regs-only"))) static void settle_from_code(struct dbt *d) { flags_settle(d->v, d->arena.hot); }
 
 static uint32_t make_flags_get(struct emit *e)
 {
     static const uint8_t kept[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
     uint32_t at = e->pos;
-    emit_alu_mi(e, 7, HOT(cc_op), CC_RAW, false);
+    emit_alu_mi(e, 7, HOT(cc_op), CC_RAW, true); /* and cc_inc is 0 */
     uint32_t raw = emit_jcc_fwd(e, HC_Z);
     for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
-        push(e, kept[i]);
-    /* entered with rsp = 8 mod 16, and 9 registers: aligned */
-    emit_cmp8_mi(e, HOT(vec_live), 0);
-    uint32_t no_vec = emit_jcc_fwd(e, HC_Z);
-    store_vec(e);
+        push(e, kept[i]); /* an odd number, behind the return address: aligned */
     emit_load(e, H_RDI, HOT(self));
     emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)settle_from_code);
     emit_u8(e, 0xff), emit_u8(e, 0xd0); /* call rax */
-    load_vec(e);
-    uint32_t restored = emit_jmp_fwd(e);
-    emit_patch(e, no_vec, e->pos);
-    emit_load(e, H_RDI, HOT(self));
-    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)settle_from_code);
-    emit_u8(e, 0xff), emit_u8(e, 0xd0);
-    emit_patch(e, restored, e->pos);
     for (unsigned i = ARRAY_LEN(kept); i > 0; i--)
         pop(e, kept[i - 1]);
     emit_patch(e, raw, e->pos);

@@ -112,6 +112,7 @@ static const void *code_at_rip(struct dbt *d, bool plain)
     struct hot *h = d->arena.hot;
     h->budget = (int64_t)(d->end - v->ticks);
     h->cc_op = CC_RAW;
+    h->cc_inc = 0;
     h->aflags = v->s.aflags;
     if (h->budget <= 0 || run_needs_attention(v) || v->machine->request)
         return NULL;

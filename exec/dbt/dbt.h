@@ -45,7 +45,9 @@ enum {
 
 /* ---- flags kept as operands (flags.c) ---- */
 
-/* How the flags follow from hot.cc_a and hot.cc_b. cc_op is cc | log2 of the operand size << 8. */
+/* How the flags follow from hot.cc_a and hot.cc_b. cc_op is cc | log2 of the operand size << 8. On top of that, cc_inc says
+ * that an INC or DEC came after, with the result cc_inc_a: it has all flags but CF. A store of 8 bytes to cc_op takes
+ * that back. */
 enum cc {
     CC_RAW,   /* they are in hot.aflags, as in vcpu_state.aflags */
     CC_CMP,   /* a - b */
@@ -53,6 +55,7 @@ enum cc {
     CC_SUB_FROM, /* b was subtracted from something, a is the difference */
     CC_LOGIC, /* a is the result of AND, OR, XOR, TEST */
     CC_TEST,  /* a & b */
+    CC_INC, CC_DEC, /* of cc_inc alone */
 };
 
 /* ---- what translated code reads and writes ---- */
@@ -63,8 +66,8 @@ struct dbt;
 
 struct hot {
     uint64_t spill[SPILL_COUNT];
-    uint64_t cc_a, cc_b;
-    uint32_t cc_op;
+    uint64_t cc_a, cc_b, cc_inc_a;
+    uint32_t cc_op, cc_inc;
     uint16_t aflags;
     uint8_t vec_live;   /* vector registers and MXCSR are in the host's registers, not in vcpu_state */
     uint8_t vec_reload; /* the call returns to code that counts on them */

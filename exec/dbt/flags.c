@@ -3,6 +3,9 @@
  * The host computes them with an instruction of the same kind, so the undefined ones agree with the interpreter's. */
 #include "exec/dbt/dbt.h"
 
+/* Called from translated code with the guest's vector registers in place. */
+#define GENERAL_REGS __attribute__((target("general-regs-only")))
+
 /* aflags of `ins`, which may use a and b in its width w. */
 #define FLAGS_OF(w, ins)                                                                               \
     ({                                                                                                 \
@@ -12,13 +15,15 @@
         fl_;                                                                                           \
     })
 #define FLAGS_OF_CC(bits, w, sfx)                                                                      \
-    static uint32_t flags_of##bits(enum cc op, uint64_t a, uint64_t b)                                 \
+    GENERAL_REGS static uint32_t flags_of##bits(enum cc op, uint64_t a, uint64_t b)                    \
     {                                                                                                  \
         switch (op) {                                                                                  \
         case CC_CMP: return FLAGS_OF(w, "cmp" sfx " %" w "[y], %" w "[x]");                            \
         case CC_ADD_TO: return FLAGS_OF(w, "sub" sfx " %" w "[y], %" w "[x]\n\tadd" sfx " %" w "[y], %" w "[x]"); \
         case CC_SUB_FROM: return FLAGS_OF(w, "add" sfx " %" w "[y], %" w "[x]\n\tsub" sfx " %" w "[y], %" w "[x]"); \
         case CC_LOGIC: return FLAGS_OF(w, "test" sfx " %" w "[x], %" w "[x]");                         \
+        case CC_INC: return FLAGS_OF(w, "dec" sfx " %" w "[x]\n\tinc" sfx " %" w "[x]");               \
+        case CC_DEC: return FLAGS_OF(w, "inc" sfx " %" w "[x]\n\tdec" sfx " %" w "[x]");               \
         default: return FLAGS_OF(w, "test" sfx " %" w "[y], %" w "[x]");                               \
         }                                                                                              \
     }
@@ -27,14 +32,26 @@ FLAGS_OF_CC(16, "w", "w")
 FLAGS_OF_CC(32, "k", "l")
 FLAGS_OF_CC(64, "q", "q")
 
-void flags_settle(struct vcpu *v, struct hot *h)
+GENERAL_REGS static uint16_t flags_of(uint32_t op, uint64_t a, uint64_t b)
 {
-    static uint32_t (*const by_size[])(enum cc, uint64_t, uint64_t) = {flags_of8, flags_of16, flags_of32, flags_of64};
-    enum cc op = (enum cc)(h->cc_op & 0xff);
-    if (op != CC_RAW) {
-        h->aflags = (uint16_t)by_size[h->cc_op >> 8 & 3](op, h->cc_a, h->cc_b);
-        h->cc_op = CC_RAW;
+    enum cc cc = (enum cc)(op & 0xff);
+    switch (op >> 8 & 3) {
+    case 0: return (uint16_t)flags_of8(cc, a, b);
+    case 1: return (uint16_t)flags_of16(cc, a, b);
+    case 2: return (uint16_t)flags_of32(cc, a, b);
+    default: return (uint16_t)flags_of64(cc, a, b);
     }
+}
+
+GENERAL_REGS void flags_settle(struct vcpu *v, struct hot *h)
+{
+    const uint16_t cf = FL_CF << 8;
+    if (h->cc_op != CC_RAW)
+        h->aflags = flags_of(h->cc_op, h->cc_a, h->cc_b);
+    if (h->cc_inc)
+        h->aflags = (uint16_t)((flags_of(h->cc_inc, h->cc_inc_a, 0) & ~cf) | (h->aflags & cf));
+    h->cc_op = CC_RAW;
+    h->cc_inc = 0;
     v->s.aflags = h->aflags;
 }
 

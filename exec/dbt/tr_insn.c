@@ -207,6 +207,12 @@ static unsigned access_of(const ZydisDecodedOperand *op)
     return (reads(op) ? TR_READ : 0) | (writes(op) ? TR_WRITE : 0);
 }
 
+/* Whether CF is none of the flags that it needs, and it writes none. */
+static bool cc_ignores_cf(const struct tr *t)
+{
+    return t->cur->flags_read && !(t->cur->flags_read & FL_CF) && !t->cur->flags_written;
+}
+
 /* The instruction itself, its memory operand checked before. `align`: as tr_check_access(). */
 static bool copy(struct tr *t, unsigned align)
 {
@@ -229,13 +235,15 @@ static bool copy(struct tr *t, unsigned align)
             return false;
         tr_check_access(t, mem->size / 8u, access_of(mem), align);
     }
-    if (wants)
+    if (wants && cc_ignores_cf(t))
+        tr_want_flags_but_cf(t);
+    else if (wants)
         tr_want_flags(t);
     loans_out(t, &loans);
     emit_insn(&t->e, &h);
     loans_back(t, &loans);
     if (c->flags_written)
-        t->fl = (struct flags_at){.host = true};
+        t->fl = (struct flags_at){.host = true, .host_but_cf = true};
     return true;
 }
 
@@ -249,10 +257,10 @@ static struct recipe recipe_of(const struct tr *t, unsigned alu)
 {
     const ZydisDecodedOperand *a = &t->cur->dt.op[0], *b = &t->cur->dt.op[1];
     struct recipe r = {.a = H_NONE, .b = H_NONE, .size = (uint8_t)size_log(a->size)};
-    bool b_imm = b->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
-    if (!is_gpr(a) || is_high_byte(a) || is_high_byte(b) || (!is_gpr(b) && !b_imm))
+    bool b_imm = b->type == ZYDIS_OPERAND_TYPE_IMMEDIATE, logic = alu == ALU_AND || alu == ALU_OR || alu == ALU_XOR;
+    if (!is_gpr(a) || is_high_byte(a) || (!logic && (is_high_byte(b) || (!is_gpr(b) && !b_imm))))
         return r;
-    bool same = !b_imm && a->reg.value == b->reg.value;
+    bool same = is_gpr(b) && a->reg.value == b->reg.value;
     if (same && (alu == ALU_XOR || alu == ALU_SUB || alu == ALU_CMP)) { /* the flags of 0 */
         r.cc = CC_LOGIC;
         r.valid = true;
@@ -295,12 +303,73 @@ static bool tr_copy(struct tr *t, unsigned arg)
     return copy(t, 0);
 }
 
+/* CMP and TEST with a memory operand: its value goes through r11 into a slot, where a recipe finds it. */
+static bool compare_memory(struct tr *t, unsigned alu)
+{
+    const ZydisDecodedOperand *a = &t->cur->dt.op[0], *b = &t->cur->dt.op[1];
+    bool mem_first = a->type == ZYDIS_OPERAND_TYPE_MEMORY, b_imm = b->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    const ZydisDecodedOperand *mem = mem_first ? a : b, *other = mem_first ? b : a;
+    unsigned size = size_log(mem->size);
+    uint8_t reg = H_NONE;
+    if (!b_imm && (is_high_byte(other) || (reg = (uint8_t)tr_host_reg(gpr_of(other))) == H_NONE))
+        return false;
+    struct host_mem at = hm_base(H_R10, 0);
+    if (!tr_group_access(t, USE_OPERAND, &at)) {
+        tr_clobber_flags(t);
+        if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
+            return false;
+        t->cur->slow_leaves = true; /* its handler leaves nothing in the slot */
+        tr_check_access(t, 1u << size, TR_READ, 0);
+    }
+    struct host_insn load = {.map = size < 2, .opcode = size < 2 ? (uint8_t)(0xb6 + size) : 0x8b, .modrm = true, .reg = H_R11,
+                             .is_mem = true, .mem = at, .w = size == 3};
+    emit_insn(&t->e, &load);
+    struct recipe r = {.valid = true, .cc = alu == ALU_CMP ? CC_CMP : CC_TEST, .size = (uint8_t)size, .a = IN_SLOT, .b = reg,
+                       .b_imm = b_imm ? immediate(t) : 0, .reads = (uint16_t)(reg == H_NONE ? 0 : 1u << reg)};
+    if (!mem_first) {
+        r.a = reg;
+        r.b = IN_SLOT;
+    }
+    emit_store(&t->e, mem_first ? HOT(cc_a) : HOT(cc_b), H_R11);
+    struct host_insn op;
+    base_insn(t, &op);
+    to_64bit_encoding(t, &op);
+    op.rm = H_R11;
+    if (!b_imm)
+        op.reg = reg;
+    op.rex8 = size == 0;
+    emit_insn(&t->e, &op);
+    t->fl = (struct flags_at){.host = true, .host_but_cf = true, .recipe = r};
+    return true;
+}
+
 static bool tr_alu(struct tr *t, unsigned arg)
 {
+    if ((arg == ALU_CMP || arg == ALU_TEST) && tr_memory_operand(t) && compare_memory(t, arg))
+        return true;
     if (!copy(t, 0))
         return false;
     t->fl.recipe = recipe_of(t, arg);
     return true;
+}
+
+/* INC and DEC keep CF. Where it is in memory it stays there, and their result says the rest. */
+static bool tr_inc_dec(struct tr *t, unsigned cc)
+{
+    const ZydisDecodedOperand *op = &t->cur->dt.op[0];
+    uint8_t h = is_gpr(op) && !is_high_byte(op) ? (uint8_t)tr_host_reg(gpr_of(op)) : (uint8_t)H_NONE;
+    if (h == H_NONE || t->fl.host)
+        return copy(t, 0);
+    tr_flags_to_memory(t);
+    uint16_t written = t->cur->flags_written;
+    t->cur->flags_written = 0;
+    bool ok = copy(t, 0);
+    t->cur->flags_written = written;
+    t->fl = (struct flags_at){.host_but_cf = true,
+                              .recipe = {.valid = true, .cc = (uint8_t)cc, .size = (uint8_t)size_log(op->size), .a = h, .b = H_NONE,
+                                         .reads = (uint16_t)(1u << h)}};
+    t->cur->writes = 0; /* of what the recipe reads: this is the value it means */
+    return ok;
 }
 
 static bool tr_nothing(struct tr *t, unsigned arg)
@@ -561,7 +630,10 @@ static bool tr_jcc(struct tr *t, unsigned cc)
     uint64_t va;
     if (!direct_target(t, &va))
         return false;
-    tr_want_flags(t);
+    if (cc_ignores_cf(t))
+        tr_want_flags_but_cf(t);
+    else
+        tr_want_flags(t);
     tr_exit_if(t, (enum host_cond)cc, va);
     return true;
 }
@@ -646,7 +718,7 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     ROW(ADD, tr_alu, ALU_ADD) ROW(OR, tr_alu, ALU_OR) ROW(ADC, tr_copy, 0) ROW(SBB, tr_copy, 0)
     ROW(AND, tr_alu, ALU_AND) ROW(SUB, tr_alu, ALU_SUB) ROW(XOR, tr_alu, ALU_XOR) ROW(CMP, tr_alu, ALU_CMP)
     ROW(TEST, tr_alu, ALU_TEST)
-    COPY(INC) COPY(DEC) COPY(NEG) COPY(NOT) COPY(SHL) COPY(SHR) COPY(SAR) COPY(ROL) COPY(ROR) COPY(RCL) COPY(RCR)
+    ROW(INC, tr_inc_dec, CC_INC) ROW(DEC, tr_inc_dec, CC_DEC) COPY(NEG) COPY(NOT) COPY(SHL) COPY(SHR) COPY(SAR) COPY(ROL) COPY(ROR) COPY(RCL) COPY(RCR)
     COPY(SHLD) COPY(SHRD) COPY(IMUL) COPY(MUL) COPY(BSF) COPY(BSR) COPY(TZCNT) COPY(LZCNT) COPY(POPCNT) COPY(BSWAP)
     COPY(XCHG) COPY(XADD) COPY(CMPXCHG) COPY(CMPXCHG8B) ROW(CMPXCHG16B, tr_cmpxchg16, 0) COPY(MOVBE) COPY(ANDN)
     COPY(BEXTR) COPY(BLSI) COPY(BLSMSK) COPY(BLSR) COPY(BZHI) COPY(PDEP) COPY(PEXT) COPY(SARX) COPY(SHLX) COPY(SHRX)

@@ -12,17 +12,22 @@ static void store_operand(struct tr *t, struct host_mem slot, uint8_t reg, int32
 {
     if (reg == H_NONE)
         emit_store_imm(&t->e, slot, imm);
-    else
+    else if (reg != IN_SLOT)
         emit_store(&t->e, slot, reg);
 }
 
 /* Leaves the host's flags alone. */
 static void store_recipe(struct tr *t, const struct recipe *r)
 {
+    if (r->cc >= CC_INC) {
+        emit_store(&t->e, HOT(cc_inc_a), r->a);
+        emit_store_imm32(&t->e, HOT(cc_inc), (int32_t)cc_word(r));
+        return;
+    }
     store_operand(t, HOT(cc_a), r->a, r->a_imm);
     if (r->cc != CC_LOGIC)
         store_operand(t, HOT(cc_b), r->b, r->b_imm);
-    emit_store_imm32(&t->e, HOT(cc_op), (int32_t)cc_word(r));
+    emit_store_imm(&t->e, HOT(cc_op), (int32_t)cc_word(r)); /* and cc_inc */
 }
 
 /* Host flags to hot.aflags; r11 is lost. */
@@ -33,7 +38,7 @@ static void store_raw(struct tr *t)
     emit_u8(&t->e, 0x0f), emit_u8(&t->e, 0x90), emit_u8(&t->e, 0xc0);       /* seto al */
     emit_store16(&t->e, HOT(aflags), H_RAX);
     emit_mov_rr(&t->e, H_RAX, H_R11);
-    emit_store_imm32(&t->e, HOT(cc_op), CC_RAW);
+    emit_store_imm(&t->e, HOT(cc_op), CC_RAW); /* and cc_inc */
 }
 
 static void store_flags(struct tr *t, const struct flags_at *fl)
@@ -65,7 +70,7 @@ void tr_clobber_flags(struct tr *t)
 {
     if (!t->fl.mem && (!t->fl.recipe.valid || recipe_ends(t)))
         tr_flags_to_memory(t);
-    t->fl.host = false;
+    t->fl.host = t->fl.host_but_cf = false;
 }
 
 static void sized_op(struct tr *t, uint8_t opcode8, unsigned size, uint8_t reg, uint8_t rm)
@@ -86,7 +91,11 @@ static void sized_op_imm(struct tr *t, unsigned ext, unsigned size, uint8_t rm, 
 /* ADD SUB CMP (0 5 7) of r11 or a register with operand b. */
 static void recipe_alu(struct tr *t, const struct recipe *r, unsigned ext, uint8_t a)
 {
-    if (r->b == H_NONE)
+    if (r->b == IN_SLOT) {
+        struct host_insn in = {.p66 = r->size == 1, .w = r->size == 3, .opcode = (uint8_t)((ext << 3 | 2) + (r->size > 0)),
+                               .modrm = true, .reg = a, .is_mem = true, .mem = HOT(cc_b), .rex8 = r->size == 0};
+        emit_insn(&t->e, &in);
+    } else if (r->b == H_NONE)
         sized_op_imm(t, ext, r->size, a, r->b_imm);
     else
         sized_op(t, (uint8_t)(ext << 3), r->size, r->b, a);
@@ -95,10 +104,12 @@ static void recipe_alu(struct tr *t, const struct recipe *r, unsigned ext, uint8
 static void evaluate_recipe(struct tr *t, const struct recipe *r)
 {
     uint8_t a = r->a;
-    if (a == H_NONE) {
+    if (a == H_NONE)
         emit_mov_ri(&t->e, H_R11, (uint64_t)(int64_t)r->a_imm);
+    else if (a == IN_SLOT)
+        emit_load(&t->e, H_R11, HOT(cc_a));
+    if (a >= H_NONE)
         a = H_R11;
-    }
     switch (r->cc) {
     case CC_CMP: recipe_alu(t, r, 7, a); break;
     case CC_LOGIC: sized_op(t, 0x84, r->size, a, a); break;
@@ -123,7 +134,9 @@ void tr_want_flags(struct tr *t)
 {
     if (t->fl.host)
         return;
-    if (t->fl.recipe.valid) {
+    if (t->fl.recipe.valid && t->fl.recipe.cc >= CC_INC)
+        tr_flags_to_memory(t);
+    if (t->fl.recipe.valid && t->fl.recipe.cc < CC_INC) {
         evaluate_recipe(t, &t->fl.recipe);
     } else if (t->fl.raw) {
         struct host_insn load = {.map = 1, .opcode = 0xb7, .modrm = true, .reg = H_RAX, .is_mem = true, .mem = HOT(aflags)};
@@ -135,7 +148,13 @@ void tr_want_flags(struct tr *t)
         emit_call(&t->e, t->d->arena.flags_get);
         t->fl.raw = true;
     }
-    t->fl.host = true;
+    t->fl.host = t->fl.host_but_cf = true;
+}
+
+void tr_want_flags_but_cf(struct tr *t)
+{
+    if (!t->fl.host_but_cf)
+        tr_want_flags(t);
 }
 
 /* ---- registers ---- */
@@ -237,7 +256,7 @@ static unsigned mid_block_flags(const struct tr *t)
 
 void tr_slow_if(struct tr *t, enum host_cond cc)
 {
-    bool ends = (t->cur->in.flags & INSN_ENDS) != 0;
+    bool ends = (t->cur->in.flags & INSN_ENDS) || t->cur->slow_leaves;
     uint32_t site = tr_site(t, ends ? SITE_ENDS : mid_block_flags(t));
     add_stub(t, (struct stub){.kind = STUB_SLOW, .jump_pos = emit_jcc_fwd(&t->e, cc), .site = site});
 }
@@ -503,7 +522,7 @@ static void end_insn(struct tr *t)
         if (t->stub[i].kind != STUB_SLOW)
             continue;
         t->stub[i].resume = t->e.pos;
-        if (t->fl.host)
+        if (t->fl.host_but_cf)
             t->d->site[t->stub[i].site].flags |= SITE_FLAGS;
     }
 }
@@ -517,6 +536,7 @@ static bool decode(struct tr *t, uint32_t off)
     unsigned avail = at < PAGE_SIZE ? MIN((unsigned)INSN_BYTES_MAX, PAGE_SIZE - at) : 0;
     memset(&c->in, 0, sizeof(c->in));
     memset(c->use, 0, sizeof(c->use));
+    c->slow_leaves = false;
     c->off = (uint16_t)off;
     c->bytes = mem_page_host(t->d->mem, t->page) + at;
     if (t->page2 != MEM_NO_PAGE) {
@@ -715,7 +735,7 @@ static void translate_insn(struct tr *t)
     struct cur *c = t->cur;
     c->first_stub = t->stubs;
     if (!t->fl.host && !t->fl.mem && recipe_ends(t))
-        tr_flags_to_memory(t);
+        tr_flags_to_memory(t); /* nothing else has them then */
     if (!c->dt.valid || !tr_insn(t))
         tr_call_handler(t);
     end_insn(t);

@@ -11,17 +11,20 @@
 
 #include "exec/dbt/dbt.h"
 
-/* CC_CMP..CC_TEST of registers and constants. */
+/* CC_CMP..CC_DEC of registers, constants and what is in its slot already. The base of CC_INC and CC_DEC is in memory. */
 struct recipe {
     bool valid;
     uint8_t cc;         /* enum cc */
     uint8_t size;       /* log2 of bytes */
-    uint8_t a, b;       /* host registers; H_NONE: the constant */
+    uint8_t a, b;       /* host registers; H_NONE: the constant; IN_SLOT: in hot.cc_a, hot.cc_b */
     int32_t a_imm, b_imm;
     uint16_t reads;     /* host registers, as a mask */
 };
 
-struct flags_at { bool host, mem, raw; struct recipe recipe; };
+enum { IN_SLOT = H_NONE + 1 };
+
+/* host_but_cf: the host's flags are the guest's but for CF. */
+struct flags_at { bool host, host_but_cf, mem, raw; struct recipe recipe; };
 
 enum stub_kind { STUB_SLOW, STUB_EXIT, STUB_VEC, STUB_LANDING, STUB_RET };
 struct stub {
@@ -46,6 +49,7 @@ struct cur {
     bool produces;        /* writes all arithmetic flags and reads none */
     uint16_t writes;      /* host registers that it writes, as a mask */
     uint32_t first_stub;  /* its own */
+    bool slow_leaves;     /* when its handler did it, the code behind it cannot go on */
     struct use { bool yes; uint8_t group; int32_t at; } use[2]; /* USE_OPERAND, USE_STACK: accesses checked with a group */
 };
 enum { USE_OPERAND, USE_STACK };
@@ -95,6 +99,7 @@ static inline uint64_t tr_next_va(const struct tr *t)
 /* ---- flags ---- */
 void tr_clobber_flags(struct tr *t);
 void tr_want_flags(struct tr *t);      /* into the host's register; keeps r10 */
+void tr_want_flags_but_cf(struct tr *t); /* CF may be anything */
 void tr_flags_to_memory(struct tr *t);
 
 /* ---- registers ---- */
