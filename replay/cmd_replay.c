@@ -1,52 +1,10 @@
 /* replay/cmd_replay.c: `hyperwind replay`: re-execute a recording and verify it. */
-#include <stdlib.h>
-
 #include "replay/commands.h"
 #include "replay/console.h"
 #include "replay/options.h"
 #include "replay/progress.h"
+#include "replay/recording.h"
 #include "replay/replayer.h"
-#include "replay/vm.h"
-
-struct blobs { uint8_t *kernel, *initrd, *firmware, *cmdline; };
-
-static void blobs_free(struct blobs *b)
-{
-    free(b->kernel);
-    free(b->initrd);
-    free(b->firmware);
-    free(b->cmdline);
-}
-
-static struct err *load_blob(struct log_reader *lr, const char *role, uint64_t max, uint8_t **data, size_t *len)
-{
-    const struct log_blob *b = log_reader_blob_find(lr, role);
-    *data = NULL;
-    if (!b)
-        return NULL;
-    *len = (size_t)b->len;
-    return log_reader_blob_load(lr, b, max, data);
-}
-
-static struct err *load_image(struct log_reader *lr, struct vm_spec *spec, struct blobs *b)
-{
-    struct boot_image *img = &spec->image;
-    size_t cmdline_len;
-    struct err *e = load_blob(lr, "kernel", spec->ram_len, &b->kernel, &img->kernel_len);
-    if (!e)
-        e = load_blob(lr, "initrd", spec->ram_len, &b->initrd, &img->initrd_len);
-    if (!e)
-        e = load_blob(lr, "firmware", MIB(16), &b->firmware, &img->firmware_len);
-    if (!e)
-        e = load_blob(lr, "cmdline", MIB(1), &b->cmdline, &cmdline_len);
-    if (!e && (!b->cmdline || (!b->kernel && !b->firmware)))
-        e = err_new(ERR_CORRUPT, "the recording does not contain what the guest was started from");
-    img->kernel = b->kernel;
-    img->initrd = b->initrd;
-    img->firmware = b->firmware;
-    img->cmdline = (const char *)b->cmdline;
-    return e;
-}
 
 static void flip(void *arg, struct machine *m)
 {
@@ -60,15 +18,6 @@ static void flip(void *arg, struct machine *m)
 static void to_console(void *arg, const uint8_t *data, size_t len)
 {
     console_write(arg, data, len);
-}
-
-/* A recording that was cut short is replayed as far as it goes. (Damage is told by the reader, where it is met.) */
-static void tell_state(const struct log_reader *lr, const char *path)
-{
-    struct log_summary s = log_reader_summary(lr);
-    if (s.state == LOG_TRUNCATED)
-        fprintf(stderr, "hyperwind: %s was not closed (its recorder was killed or ran out of space): it is whole up to tick %" PRIu64 "\n",
-                path, s.last.ticks);
 }
 
 static struct err *verdict(struct replayer *r, const struct options *o, const struct vm *vm, enum session_end end, int *status)
@@ -115,16 +64,17 @@ static struct err *run(struct replayer *r, const struct options *o, const struct
     return e;
 }
 
-static struct err *replay(struct log_reader *lr, const struct vm_spec *spec, const struct options *o, struct console *con,
-                          int *status)
+static struct err *replay(const struct recording *rec, const struct options *o, struct console *con, int *status)
 {
     struct replayer *r;
     struct vm vm;
-    struct err *e = replayer_create(lr, o->quiet ? NULL : to_console, con, &r);
+    struct vm_spec spec = rec->spec;
+    struct err *e = replayer_create(rec->log, o->quiet ? NULL : to_console, con, &r);
     if (e)
         return e;
     replayer_alter_event(r, o->alter_seq);
-    e = vm_create(spec, replayer_door(r), &vm);
+    spec.engine = o->engine;
+    e = vm_create(&spec, replayer_door(r), &vm);
     if (!e) {
         e = run(r, o, &vm, con, status);
         if (e && err_code(e) == ERR_DIVERGED)
@@ -139,25 +89,16 @@ static struct err *replay(struct log_reader *lr, const struct vm_spec *spec, con
 
 struct err *replay_file(const char *path, const struct options *o, int *status)
 {
-    struct log_reader *lr;
-    struct vm_spec spec;
-    struct blobs b = {0};
+    struct recording rec;
     struct console *con = NULL;
-    struct err *e = log_reader_open(path, &lr);
+    struct err *e = recording_open(path, o->force, &rec);
     if (e)
         return e;
-    tell_state(lr, path);
-    e = vm_spec_from_header(log_reader_header(lr), o->force, &spec);
-    spec.engine = o->engine;
+    e = console_open_output(&con);
     if (!e)
-        e = load_image(lr, &spec, &b);
-    if (!e)
-        e = console_open_output(&con);
-    if (!e)
-        e = replay(lr, &spec, o, con, status);
+        e = replay(&rec, o, con, status);
     console_close(con);
-    blobs_free(&b);
-    log_reader_close(lr);
+    recording_close(&rec);
     return e ? err_wrap(e, "%s", path) : NULL;
 }
 

@@ -1,0 +1,71 @@
+/* replay/recording.c: see recording.h. */
+#include "replay/recording.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct err *load_blob(struct log_reader *lr, const char *role, uint64_t max, uint8_t **data, size_t *len)
+{
+    const struct log_blob *b = log_reader_blob_find(lr, role);
+    *data = NULL;
+    if (!b)
+        return NULL;
+    *len = (size_t)b->len;
+    return log_reader_blob_load(lr, b, max, data);
+}
+
+static struct err *load_image(struct recording *r)
+{
+    struct boot_image *img = &r->spec.image;
+    size_t cmdline_len;
+    struct err *e = load_blob(r->log, "kernel", r->spec.ram_len, &r->kernel, &img->kernel_len);
+    if (!e)
+        e = load_blob(r->log, "initrd", r->spec.ram_len, &r->initrd, &img->initrd_len);
+    if (!e)
+        e = load_blob(r->log, "firmware", MIB(16), &r->firmware, &img->firmware_len);
+    if (!e)
+        e = load_blob(r->log, "cmdline", MIB(1), &r->cmdline, &cmdline_len);
+    if (!e && (!r->cmdline || (!r->kernel && !r->firmware)))
+        e = err_new(ERR_CORRUPT, "the recording does not contain what the guest was started from");
+    img->kernel = r->kernel;
+    img->initrd = r->initrd;
+    img->firmware = r->firmware;
+    img->cmdline = (const char *)r->cmdline;
+    return e;
+}
+
+/* A recording that was cut short is replayed as far as it goes. (Damage is told by the reader, where it is met.) */
+static void tell_state(const struct log_reader *lr, const char *path)
+{
+    struct log_summary s = log_reader_summary(lr);
+    if (s.state == LOG_TRUNCATED)
+        fprintf(stderr,
+                "hyperwind: %s was not closed (its recorder was killed or ran out of space): it is whole up to "
+                "tick %" PRIu64 "\n", path, s.last.ticks);
+}
+
+struct err *recording_open(const char *path, bool force, struct recording *out)
+{
+    *out = (struct recording){0};
+    struct err *e = log_reader_open(path, &out->log);
+    if (e)
+        return e;
+    tell_state(out->log, path);
+    e = vm_spec_from_header(log_reader_header(out->log), force, &out->spec);
+    if (!e)
+        e = load_image(out);
+    if (!e)
+        return NULL;
+    recording_close(out);
+    return err_wrap(e, "%s", path);
+}
+
+void recording_close(struct recording *r)
+{
+    free(r->kernel);
+    free(r->initrd);
+    free(r->firmware);
+    free(r->cmdline);
+    log_reader_close(r->log);
+    *r = (struct recording){0};
+}

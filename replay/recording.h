@@ -1,0 +1,18 @@
+/* replay/recording.h: a recording that is to be executed again: its reader, and the guest it was made from. */
+#ifndef HW_RECORDING_H
+#define HW_RECORDING_H
+
+#include "replay/vm.h"
+
+struct recording {
+    struct log_reader *log;
+    struct vm_spec spec; /* engine: NULL */
+    uint8_t *kernel, *initrd, *firmware, *cmdline; /* owned; spec.image borrows them */
+};
+
+/* Opens, tells on standard error when the file was cut short, checks that this host can execute it (`force`: as
+ * vm_spec_from_header()) and loads the image. On error nothing is left; the message names the file. */
+must_check struct err *recording_open(const char *path, bool force, struct recording *out);
+void recording_close(struct recording *r);
+
+#endif
