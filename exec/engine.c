@@ -25,6 +25,7 @@ struct option_row { const char *name; size_t at; uint64_t min, max; };
 #define OPTION(name, min, max) {#name, offsetof(struct engine_options, name), min, max}
 static const struct option_row option_rows[] = {
     OPTION(cache, KIB(64), GIB(1)), OPTION(block, 1, 64), OPTION(nochain, 0, 1), OPTION(flush, 0, UINT32_MAX), OPTION(exact, 0, 1),
+    OPTION(wrong, 0, UINT64_MAX - 1),
 };
 
 static bool parse_number(const char *s, size_t len, uint64_t *out)
@@ -84,12 +85,62 @@ struct err *engine_check(const char *spec)
     return parse_spec(spec, &ops, &o);
 }
 
+/* ---- an engine that is wrong once, around any other ---- */
+
+struct wrong {
+    struct engine e;
+    struct engine *inner;
+    uint64_t at; /* the tick at which RAX flips; UINT64_MAX: done */
+};
+
+static enum engine_stop wrong_run(struct engine *e, uint64_t until)
+{
+    struct wrong *w = (struct wrong *)e;
+    struct vcpu *v = &e->machine->vcpu;
+    enum engine_stop stop = w->inner->ops->run(w->inner, v->ticks < w->at ? MIN(until, w->at) : until);
+    if (v->ticks != w->at)
+        return stop;
+    v->s.r[R_RAX] ^= 1;
+    w->at = UINT64_MAX;
+    return stop == STOP_TICKS && v->ticks < until ? w->inner->ops->run(w->inner, until) : stop;
+}
+
+static void wrong_destroy(struct engine *e)
+{
+    if (!e)
+        return;
+    struct wrong *w = (struct wrong *)e;
+    w->inner->ops->destroy(w->inner);
+    free(w);
+}
+
+static const struct engine_ops wrong_ops = {.name = "wrong", .destroy = wrong_destroy, .run = wrong_run};
+
+static struct err *wrong_create(const struct engine_ops *ops, const struct engine_options *o, struct machine *m,
+                                struct engine **out)
+{
+    struct wrong *w = calloc(1, sizeof(*w));
+    if (!w)
+        return err_new(ERR_HOST, "out of memory for the engine");
+    struct err *e = ops->create(m, o, &w->inner);
+    if (e) {
+        free(w);
+        return e;
+    }
+    w->e = (struct engine){&wrong_ops, m};
+    w->at = o->wrong + 1;
+    *out = &w->e;
+    return NULL;
+}
+
 struct err *engine_create(const char *spec, struct machine *m, struct engine **out)
 {
     const struct engine_ops *ops;
     struct engine_options o;
     struct err *e = parse_spec(spec, &ops, &o);
-    return e ? e : ops->create(m, &o, out);
+    if (e)
+        return e;
+    return o.wrong ? wrong_create(ops, &o, m, out) : ops->create(m, &o, out);
 }
 
 /* ---- what engines share ---- */

@@ -21,6 +21,7 @@ struct engine_options {
     uint64_t nochain; /* 1: blocks do not jump to each other */
     uint64_t flush;  /* forget all translated code about every so many calls from it */
     uint64_t exact;  /* 1: a stop inside a block is reached by a shorter block, not by the interpreter */
+    uint64_t wrong;  /* for tests of a search for mistakes: bit 0 of RAX flips after the instruction at this tick */
 };
 
 enum engine_stop {
@@ -63,6 +64,11 @@ void engine_kick(struct machine *m);
 struct exec_host_fact { const char *name; uint64_t value; };
 enum { EXEC_HOST_FACTS_MAX = 64 };
 size_t exec_host_facts(struct exec_host_fact out[EXEC_HOST_FACTS_MAX]); /* how many; the same on every call */
+
+/* What the vCPU would execute at its RIP; an event that is due comes before it. Leaves no trace in the guest. Where
+ * there is no instruction, `text` says why. */
+struct exec_insn { unsigned len; uint8_t bytes[15]; char text[96]; };
+void exec_disassemble(struct machine *m, struct exec_insn *out);
 
 /* State was changed from outside (checkpoint restored, debugger, loader): drop everything derived from it. */
 void exec_state_changed(struct machine *m);
