@@ -129,6 +129,19 @@ void digest_image(const struct vcpu_state *s, uint8_t *out)
     }
 }
 
+size_t digest_differing(const struct digester *a, const struct digester *b, void (*fn)(void *arg, uint32_t page),
+                        void *arg)
+{
+    size_t n = 0;
+    for (uint32_t page = 0; page < a->m->mem.ram_pages; page++) {
+        if (a->page[page] == b->page[page])
+            continue;
+        fn(arg, page);
+        n++;
+    }
+    return n;
+}
+
 size_t digest_suspects(const struct digester *d, const struct digest_memory *other, uint64_t mask,
                        void (*fn)(void *arg, uint32_t page), void *arg)
 {

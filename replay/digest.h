@@ -36,6 +36,11 @@ struct digest_memory digest_memory(struct digester *d);
 size_t digest_image_len(void);
 void digest_image(const struct vcpu_state *s, uint8_t *out);
 
+/* RAM pages whose digests differ between two machines of the same memory size, each as of its last memory digest. Calls
+ * fn for each; returns how many there are. */
+size_t digest_differing(const struct digester *a, const struct digester *b, void (*fn)(void *arg, uint32_t page),
+                        void *arg);
+
 /* Pages written between the last memory digest and the one before, that a difference to a digest `other` can mean, of
  * whose sums only the low bits in `mask` are known. Calls fn for each; returns how many there are. */
 size_t digest_suspects(const struct digester *d, const struct digest_memory *other, uint64_t mask,

@@ -6,11 +6,11 @@
 
 #include "core/base/err.h"
 
-enum { CMD_RUN = 1, CMD_RECORD = 2, CMD_REPLAY = 4, CMD_INFO = 8, CMD_DUMP = 16 };
+enum { CMD_RUN = 1, CMD_RECORD = 2, CMD_REPLAY = 4, CMD_INFO = 8, CMD_DUMP = 16, CMD_BISECT = 32 };
 
 struct options {
     const char *file;      /* the positional argument: KERNEL or a recording; NULL when absent */
-    const char *initrd, *append, *firmware, *engine, *console, *output;
+    const char *initrd, *append, *firmware, *engine, *against, *console, *output;
     uint64_t memory;       /* bytes */
     uint64_t limit_ticks, to; /* UINT64_MAX: none */
     uint32_t cpu_features;

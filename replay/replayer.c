@@ -36,6 +36,9 @@ struct replayer {
     struct replay_end end;
     struct log_end end_event;
 
+    bool tolerant;
+    struct { unsigned what; struct log_pos pos; } tolerated; /* the first; what: enum differing */
+
     struct log_pos good;     /* the last register digest that matched */
     struct log_pos good_memory; /* the last memory digest that matched */
     struct { /* the difference, for replayer_explain() */
@@ -130,8 +133,21 @@ static struct err *diverged(struct replayer *r, const char *text)
     return err_new(ERR_DIVERGED, "replay diverged between ticks %" PRIu64 " and %" PRIu64, last_good(r).ticks, r->bad.pos.ticks);
 }
 
+static const struct { unsigned bit; const char *text; } differing_texts[] = {
+    {DIFF_GENERAL, "general registers differ"},   {DIFF_SYSTEM, "system registers differ"},
+    {DIFF_VECTOR, "vector or x87 registers differ"}, {DIFF_MEMORY, "memory differs"},
+    {DIFF_DEVICES, "device state differs"},
+};
+
 static struct err *judge(struct replayer *r, unsigned what)
 {
+    if (what && r->tolerant) {
+        if (!r->tolerated.what) {
+            r->tolerated.what = what;
+            r->tolerated.pos = r->next_pos;
+        }
+        return NULL;
+    }
     r->bad.what = what;
     return what ? diverged(r, NULL) : NULL;
 }
@@ -226,19 +242,14 @@ static void print_suspect(void *arg, uint32_t page)
 
 void replayer_explain(const struct replayer *r, FILE *out)
 {
-    static const struct { unsigned bit; const char *text; } texts[] = {
-        {DIFF_GENERAL, "general registers differ"},   {DIFF_SYSTEM, "system registers differ"},
-        {DIFF_VECTOR, "vector or x87 registers differ"}, {DIFF_MEMORY, "memory differs"},
-        {DIFF_DEVICES, "device state differs"},
-    };
     struct log_pos good = last_good(r);
     fprintf(out, "  last good position: event %" PRIu64 ", tick %" PRIu64 "\n", good.seq, good.ticks);
     fprintf(out, "  first bad position: event %" PRIu64 ", tick %" PRIu64 "\n", r->bad.pos.seq, r->bad.pos.ticks);
     if (r->bad.text)
         fprintf(out, "  %s\n", r->bad.text);
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        if (r->bad.what & texts[i].bit)
-            fprintf(out, "  %s\n", texts[i].text);
+    for (size_t i = 0; i < ARRAY_LEN(differing_texts); i++)
+        if (r->bad.what & differing_texts[i].bit)
+            fprintf(out, "  %s\n", differing_texts[i].text);
     if (r->bad.what == DIFF_CHAIN)
         fprintf(out, "  only the running chain differs: registers differed before this position and agree again\n");
     if (r->bad.image)
@@ -522,4 +533,25 @@ uint64_t replayer_memory_digest(const struct replayer *r)
 void replayer_alter_event(struct replayer *r, uint64_t seq)
 {
     r->alter_seq = seq;
+}
+
+void replayer_tolerate(struct replayer *r)
+{
+    r->tolerant = true;
+}
+
+bool replayer_disagreement(const struct replayer *r, struct log_pos *at, const char **what)
+{
+    unsigned bits = r->tolerated.what ? r->tolerated.what : r->bad.what;
+    *at = r->tolerated.what ? r->tolerated.pos : r->bad.pos;
+    *what = bits ? "registers differed before" : r->bad.text;
+    for (size_t i = ARRAY_LEN(differing_texts); i-- > 0;)
+        if (bits & differing_texts[i].bit)
+            *what = differing_texts[i].text;
+    return *what;
+}
+
+struct digester *replayer_digester(struct replayer *r)
+{
+    return r->digester;
 }

@@ -37,6 +37,15 @@ uint64_t replayer_memory_digest(const struct replayer *r); /* of the last state 
 /* After ERR_DIVERGED: the report, some lines. */
 void replayer_explain(const struct replayer *r, FILE *out);
 
+/* For those who compare two replays with each other: digests that differ from the recording's do not end the replay,
+ * the first is only remembered. Before replayer_begin(). */
+void replayer_tolerate(struct replayer *r);
+/* Where this replay first differed from its recording, and in what. False: nowhere so far. */
+bool replayer_disagreement(const struct replayer *r, struct log_pos *at, const char **what);
+
+struct digester;
+struct digester *replayer_digester(struct replayer *r); /* the machine's one; digest_memory() may be called on it */
+
 /* For tests of divergence: event number `seq` arrives altered. */
 void replayer_alter_event(struct replayer *r, uint64_t seq);
 

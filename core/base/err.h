@@ -15,7 +15,7 @@
     X(ERR_CORRUPT, 6, "the recording is damaged or is no recording")                                   \
     X(ERR_UNSUPPORTED, 8, "this host or this version cannot run the request")                          \
     X(ERR_HOST, 10, "the host failed: file system, memory, terminal")                                  \
-    X(ERR_DIVERGED, 12, "a replay did not reproduce its recording")                                    \
+    X(ERR_DIVERGED, 12, "a replay did not reproduce its recording, or two engines differ")             \
     X(ERR_GUEST, 14, "the guest crashed (triple fault)")                                               \
     X(ERR_RANGE, 16, "a position lies outside the recording")                                          \
     X(ERR_HALTED, 18, "the guest halted with interrupts off: nothing can wake it")
