@@ -148,7 +148,7 @@ void mem_dirty_drain(struct mem *m, void (*fn)(void *arg, uint32_t page), void *
     for (uint32_t i = 0; i < n; i++) {
         m->trace[m->dirty[i]] &= (uint8_t)~PAGE_DIRTY;
         fn(arg, m->dirty[i]);
+        if (m->observer.revoke_write)
+            m->observer.revoke_write(m->observer.self, m->dirty[i]);
     }
-    if (n && m->observer.revoke_write)
-        m->observer.revoke_write(m->observer.self, MEM_NO_PAGE);
 }

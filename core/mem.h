@@ -28,7 +28,7 @@ struct mem_observer {
     void *self;
     /* Bytes [off, off+len) of a traced page (PT or CODE) are about to change. */
     void (*traced_write)(void *self, uint32_t page, uint32_t off, uint32_t len);
-    /* Drop every direct write path to the page (MEM_NO_PAGE: to all pages). */
+    /* Drop every direct write path to the page. */
     void (*revoke_write)(void *self, uint32_t page);
 };
 

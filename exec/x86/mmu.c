@@ -31,6 +31,7 @@ enum {
     SPACES = MMU_SPACES,
     FETCH_USER = MMU_CACHED, FETCH_SUP, ARRAYS, /* arrays of a space: the data modes, then fetches by privilege */
     SPACE_ENTRIES = ARRAYS * TLB_SIZE,
+    GROUP = 64, /* entries */
     LEAF_BUCKETS = 1 << 16,
     DR7_ENABLES = 0xff, /* L0 G0 .. L3 G3, SDM 17.2.4 */
     IDLE_WRITES = 16, /* traced writes to a table that dropped nothing, after which it is no longer traced */
@@ -48,6 +49,7 @@ struct space {
     bool used;
     uint64_t last_use;
     uint64_t epoch[2]; /* of FETCH_USER and FETCH_SUP */
+    uint64_t touched[(SPACE_ENTRIES / GROUP + 63) / 64]; /* a bit for each GROUP of entries that may hold a valid one */
 };
 
 /* The cold half of a TLB entry. Ids are index + 1; 0 ends a chain. */
@@ -281,13 +283,6 @@ static void observe_revoke_write(void *self, uint32_t page)
 {
     struct mmu *m = self;
     m->lost++;
-    if (page == MEM_NO_PAGE) {
-        for (uint32_t sp = 0; sp < SPACES; sp++)
-            if (m->space[sp].used)
-                for (uint32_t i = sp * SPACE_ENTRIES; i < sp * SPACE_ENTRIES + MMU_CACHED * TLB_SIZE; i++)
-                    m->entry[i].tag_w = tlb_no_tag(i);
-        return;
-    }
     for (uint32_t id = m->page_head[page]; id; id = m->link[id - 1].page_next)
         m->entry[id - 1].tag_w = tlb_no_tag(id - 1);
 }
@@ -304,9 +299,14 @@ void mmu_walker_write(struct vcpu *v, uint32_t page, uint32_t off, uint32_t len)
 static void space_clear(struct mmu *m, struct space *sp)
 {
     uint32_t first = (uint32_t)(sp - m->space) * SPACE_ENTRIES;
-    for (uint32_t i = first; sp->used && i < first + SPACE_ENTRIES; i++)
-        if (entry_valid(m, i))
-            drop_entry(m, i);
+    for (uint32_t g = 0; g < SPACE_ENTRIES / GROUP; g++) {
+        if (!(sp->touched[g / 64] >> g % 64 & 1))
+            continue;
+        for (uint32_t i = first + g * GROUP; i < first + (g + 1) * GROUP; i++)
+            if (entry_valid(m, i))
+                drop_entry(m, i);
+    }
+    memset(sp->touched, 0, sizeof(sp->touched));
 }
 
 void mmu_drop_all(struct mmu *m)
@@ -448,6 +448,8 @@ static uint32_t fill(struct mmu *m, unsigned array, uint64_t lin, uint32_t page,
         fetch_entry_lost(m, i, m->entry[i].tag_r);
     }
     trace_tables(m, w);
+    uint32_t group = i % SPACE_ENTRIES / GROUP;
+    m->cur->touched[group / 64] |= UINT64_C(1) << group % 64;
     m->entry[i] = (struct tlb_entry){.tag_r = tag, .tag_w = tlb_no_tag(i),
                                      .host = mem_page_host(m->mem, page), .page = page};
     link_entry(m, i, w->leaf_gpa, page);
@@ -720,10 +722,9 @@ struct err *mmu_create(struct vcpu *v, struct mmu **out)
         mmu_destroy(m);
         return err_new(ERR_HOST, "out of memory for the TLB");
     }
-    for (uint32_t i = 0; i < ENTRIES; i++)
+    for (uint32_t i = 0; i < ENTRIES; i += TLB_SIZE) /* the others' is 0 */
         m->entry[i].tag_r = m->entry[i].tag_w = tlb_no_tag(i);
-    for (uint32_t i = 0; i < TLB_SIZE; i++)
-        m->never[i].tag_r = m->never[i].tag_w = tlb_no_tag(i);
+    m->never[0].tag_r = m->never[0].tag_w = tlb_no_tag(0);
     m->epoch_clock = m->epoch_floor = 1;
     m->cur = &m->space[0];
     m->cur->used = true;

@@ -23,10 +23,10 @@ enum mmu_mode {
     MMU_USER_ALIGN = MMU_CACHED, /* CPL 3 with alignment checks: every access takes the slow path */
 };
 
-enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS };
-/* The tag of nothing. No one constant will do: every value is close to some linear address. This one differs from all
- * addresses that select the slot, in the bits that select it. */
-static inline uint64_t tlb_no_tag(uint64_t slot) { return ~((slot & (TLB_SIZE - 1)) << PAGE_SHIFT); }
+enum { TLB_BITS = 14, TLB_SIZE = 1 << TLB_BITS };
+/* The tag of nothing: 0, so that fresh memory is an empty TLB. Slot 0 is the one that linear page 0 selects, which would
+ * match; all ones do not, for the page at the very top selects the last slot. */
+static inline uint64_t tlb_no_tag(uint64_t slot) { return slot & (TLB_SIZE - 1) ? 0 : UINT64_MAX; }
 
 /* Direct-mapped by page number. Hit: (tag ^ lin) <= 4096 - size, which checks tag and page crossing together. */
 struct tlb_entry {

@@ -130,8 +130,8 @@ static void traced_pages_report_before_the_write(void **state)
     assert_int_equal(seen.writes, 1);
     struct seen s = {.n = 0};
     mem_dirty_drain(&m, see, &s);
-    assert_int_equal(seen.revokes, 2);
-    assert_int_equal(seen.page, MEM_NO_PAGE);
+    assert_int_equal(seen.revokes, 1 + s.n); /* every dirty page once */
+    assert_true(s.n == 2 && (seen.page == 2 || seen.page == 3));
     mem_deinit(&m);
 }
 
