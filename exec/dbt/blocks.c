@@ -12,7 +12,7 @@ enum { BUCKETS = 1 << 16, LINE_SHIFT = 6 };
 
 static uint32_t bucket_of(uint32_t page, uint64_t va)
 {
-    return (uint32_t)(((uint64_t)page << 12 ^ va) * UINT64_C(0x9e3779b97f4a7c15) >> 48);
+    return (uint32_t)((va * UINT64_C(0x9e3779b97f4a7c15) + page * UINT64_C(0xc2b2ae3d27d4eb4f)) >> 48);
 }
 
 bool block_same_key(const struct key *a, const struct key *b)

@@ -75,6 +75,7 @@ struct hot {
     uint64_t jump_cache; /* address of the current jump cache */
     uint64_t ret_cache;  /* and of the return cache */
     uint64_t tmp;
+    uint64_t string_end[2]; /* what RDI and RSI become */
     uint64_t group[GROUPS_MAX]; /* host addresses of what the running block checked when it was entered */
     int64_t budget;      /* r15 while C code runs */
     uint64_t seg_base[6];

@@ -453,6 +453,70 @@ static bool tr_vector(struct tr *t, unsigned attrs)
     return copy(t, attrs & AT_ALIGN16 && size >= 16 ? size - 1 : 0);
 }
 
+/* ---- REP MOVS and REP STOS, forwards within a page ---- */
+
+/* The host address of all that [reg, reg + rcx * size) refers to into r10. */
+static void string_range(struct tr *t, enum host_reg reg, unsigned size_log2, unsigned access)
+{
+    struct emit *e = &t->e;
+    emit_mov_rr(e, H_R10, reg);
+    tr_check_access(t, 1, access, 0);
+    emit_mov_rr32(e, H_R11, reg);
+    emit_alu_ri(e, 4, H_R11, PAGE_MASK, false);
+    emit_lea(e, H_R11, (struct host_mem){.base = H_R11, .index = H_RCX, .scale = (uint8_t)size_log2});
+    emit_alu_ri(e, 7, H_R11, PAGE_SIZE, true);
+    tr_slow_if(t, HC_A);
+}
+
+static void string_end(struct tr *t, enum host_reg reg, unsigned size_log2, unsigned slot)
+{
+    emit_lea(&t->e, H_R11, (struct host_mem){.base = (uint8_t)reg, .index = H_RCX, .scale = (uint8_t)size_log2});
+    emit_store(&t->e, HOT_AT(string_end, slot), H_R11);
+}
+
+/* Every iteration is a tick; the block was charged for one. The handler does all that is not plain. */
+static bool tr_rep(struct tr *t, unsigned string)
+{
+    struct emit *e = &t->e;
+    const struct cur *c = t->cur;
+    unsigned size = string & 3, op = string & ~3u;
+    const int rflags = (int)offsetof(struct vcpu_state, rflags) - (int)offsetof(struct vcpu_state, r);
+    if (!t->long64 || !(c->in.flags & INSN_REP) || c->dt.zi.address_width != 64 || c->in.seg >= S_FS ||
+        (op != STR_MOVS && op != STR_STOS))
+        return false;
+    tr_flags_to_memory(t);
+    tr_clobber_flags(t);
+    emit_load(e, H_R11, HOT(regs));
+    struct host_insn test = {.opcode = 0xf7, .modrm = true, .is_mem = true, .mem = hm_base(H_R11, rflags), .imm_len = 4};
+    put_le32(test.imm, FL_DF);
+    emit_insn(e, &test);
+    tr_slow_if(t, HC_NZ);
+    emit_lea(e, H_R10, hm_base(H_RCX, -1));
+    emit_alu_ri(e, 7, H_R10, PAGE_SIZE >> size, true);
+    tr_slow_if(t, HC_NB);
+    emit_alu_rr(e, 7, H_R15, H_R10, true);
+    tr_slow_if(t, HC_L);
+    string_range(t, H_RDI, size, TR_WRITE);
+    emit_store(e, HOT(tmp), H_R10);
+    string_end(t, H_RDI, size, 0);
+    if (op == STR_MOVS) {
+        string_range(t, H_RSI, size, TR_READ);
+        string_end(t, H_RSI, size, 1);
+        emit_mov_rr(e, H_RSI, H_R10);
+    }
+    emit_load(e, H_RDI, HOT(tmp));
+    emit_alu_rr(e, 5, H_R15, H_RCX, true);
+    emit_lea(e, H_R15, hm_base(H_R15, 1));
+    struct host_insn rep = {.rep = 0xf3, .p66 = size == 1, .w = size == 3,
+                            .opcode = (uint8_t)((op == STR_MOVS ? 0xa4 : 0xaa) + (size > 0))};
+    emit_insn(e, &rep);
+    emit_load(e, H_RDI, HOT_AT(string_end, 0));
+    if (op == STR_MOVS)
+        emit_load(e, H_RSI, HOT_AT(string_end, 1));
+    tr_exit(t, tr_next_va(t));
+    return true;
+}
+
 /* ---- rows: stack and control ---- */
 
 static unsigned word(const struct tr *t) { return t->long64 ? 8 : 4; }
@@ -771,7 +835,7 @@ bool tr_insn(struct tr *t)
     const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
     bool moves_data = info->cls == INSN_HOST || info->cls == INSN_MOVE;
     if (info->cls == INSN_STRING)
-        return false;
+        return tr_rep(t, info->arg);
     if (!r->fn && moves_data && (info->attrs & (AT_SSE | AT_AVX)) && !(info->attrs & AT_FPU))
         return tr_vector(t, info->attrs);
     return r->fn && r->fn(t, r->arg);
