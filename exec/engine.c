@@ -5,11 +5,12 @@
 
 #include "exec/dbt/dbt_engine.h"
 #include "exec/interp/interp.h"
+#include "exec/mixed.h"
 #include "exec/x86/hostclass.h"
 #include "exec/x86/host_thunk.h"
 #include "exec/x86/mmu.h"
 
-const struct engine_ops *const engines[] = {&engine_interp, &engine_dbt, NULL};
+const struct engine_ops *const engines[] = {&engine_interp, &engine_dbt, &engine_mixed, NULL};
 
 /* ---- specifications ---- */
 
@@ -22,10 +23,12 @@ static const struct engine_ops *engine_find(const char *name, size_t len)
 }
 
 struct option_row { const char *name; size_t at; uint64_t min, max; };
-#define OPTION(name, min, max) {#name, offsetof(struct engine_options, name), min, max}
+#define OPTION_AS(name, member, min, max) {name, offsetof(struct engine_options, member), min, max}
+#define OPTION(name, min, max) OPTION_AS(#name, name, min, max)
 static const struct option_row option_rows[] = {
     OPTION(cache, KIB(64), GIB(1)), OPTION(block, 1, 64), OPTION(nochain, 0, 1), OPTION(flush, 0, UINT32_MAX), OPTION(exact, 0, 1),
     OPTION(wrong, 0, UINT64_MAX - 1),
+    OPTION_AS("switch", switch_ticks, 1, UINT32_MAX), OPTION(seed, 0, UINT64_MAX),
 };
 
 static bool parse_number(const char *s, size_t len, uint64_t *out)

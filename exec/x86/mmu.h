@@ -106,7 +106,7 @@ struct code_owner {
     void (*drop_all)(void *self);
     void (*fetch_lost)(void *self, unsigned space, bool user, uint64_t lin);
 };
-enum { CODE_OWNERS_MAX = 2 };
+enum { CODE_OWNERS_MAX = 3 };
 void mmu_add_code_owner(struct mmu *m, struct code_owner owner);
 void mmu_remove_code_owner(struct mmu *m, const void *self);
 
