@@ -13,10 +13,14 @@ set(guest_images "")
 set(guest_flags -std=gnu17 -O1 -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only
                 -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing)
 
+# Each alone on the reference interpreter, and on all engines to be compared.
+set(guest_engines interp dbt dbt:block=1 dbt:nochain=1 dbt:cache=64K dbt:flush=50 dbt:exact=1 mixed:switch=7 mixed:switch=100)
 function(guest_test name image)
   add_test(NAME guest_${name} COMMAND ${CMAKE_COMMAND} -DIMAGE=${image} -DHYPERWIND=$<TARGET_FILE:hyperwind> "-DOPTIONS=${ARGN}"
                                       -P ${guest_src}/run.cmake)
-  set_tests_properties(guest_${name} PROPERTIES LABELS guest TIMEOUT 120)
+  add_test(NAME guest_${name}_engines COMMAND ${CMAKE_COMMAND} -DIMAGE=${image} -DHYPERWIND=$<TARGET_FILE:hyperwind>
+                                      "-DOPTIONS=${ARGN}" "-DENGINES=${guest_engines}" -P ${guest_src}/run.cmake)
+  set_tests_properties(guest_${name} guest_${name}_engines PROPERTIES LABELS guest TIMEOUT 120)
 endfunction()
 
 file(GLOB guests CONFIGURE_DEPENDS ${guest_src}/*64.c ${guest_src}/*32.c)

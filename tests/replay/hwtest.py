@@ -164,9 +164,9 @@ def record(recording, guest, *options, name="record", **popen):
     return run("record", "-o", recording, *options, *guest, name=name, **popen)
 
 
-def check_replay(recording, recorded, name="replay"):
+def check_replay(recording, recorded, *options, name="replay"):
     """Replay, and compare verdict, end and console with what the recorder said."""
-    replayed = run("replay", recording, name=name).expect(recorded.status)
+    replayed = run("replay", *options, recording, name=name).expect(recorded.status)
     ticks = recorded.ended()[1]
     check(replayed.verified_ticks() == ticks, f"verified {replayed.verified_ticks()} of {ticks} ticks")
     check(replayed.ended() == recorded.ended(), f"ended {replayed.ended()}, recorded {recorded.ended()}")

@@ -3,8 +3,10 @@
  * then made to forget all that was derived from its state. That is what checkpoints, debuggers and changes of engine will do
  * to a guest; what differs then was visible: a block boundary, the TLB, a link, or where `until` lay.
  *
- *   stop_anywhere KERNEL INITRD TICKS [SEED]
+ *   stop_anywhere KERNEL INITRD TICKS [ENGINE [SEED]]
  *
+ * ENGINE (exec/engine.h) runs the cut guest; the reference interpreter runs the straight one, so that engines are compared
+ * with each other, too.
  * Registers and devices are compared every STRETCH ticks, memory every MEMORY_STRETCH and at the end. A failure names the
  * seed and the stretch. */
 #include <stdio.h>
@@ -192,12 +194,13 @@ static bool run_both(struct guest *straight, struct guest *cut, uint64_t ticks)
 int main(int argc, char **argv)
 {
     if (argc < 4) {
-        fprintf(stderr, "usage: stop_anywhere KERNEL INITRD TICKS [SEED]\n");
+        fprintf(stderr, "usage: stop_anywhere KERNEL INITRD TICKS [ENGINE [SEED]]\n");
         return 2;
     }
     uint64_t ticks = strtoull(argv[3], NULL, 10);
-    uint64_t seed = argc > 4 ? strtoull(argv[4], NULL, 0) : (uint64_t)time(NULL);
-    struct vm_spec spec = {.ram_len = MIB(512), .image = {.cmdline = "console=ttyS0 hw.workload=short"}};
+    const char *engine = argc > 4 ? argv[4] : "interp";
+    uint64_t seed = argc > 5 ? strtoull(argv[5], NULL, 0) : (uint64_t)time(NULL);
+    struct vm_spec spec = {.engine = "interp", .ram_len = MIB(512), .image = {.cmdline = "console=ttyS0 hw.workload=short"}};
     uint8_t *kernel = NULL, *initrd = NULL;
     struct err *e = file_load("kernel", argv[1], spec.ram_len, &kernel, &spec.image.kernel_len);
     if (!e)
@@ -207,11 +210,12 @@ int main(int argc, char **argv)
     spec.image.kernel = kernel;
     spec.image.initrd = initrd;
     rng_state = seed;
-    printf("stop_anywhere: seed %" PRIu64 "\n", seed);
+    printf("stop_anywhere: %s, seed %" PRIu64 "\n", engine, seed);
     fflush(stdout);
 
     struct guest straight, cut;
     guest_init(&straight, &spec);
+    spec.engine = engine;
     guest_init(&cut, &spec);
     struct cutter cutter = {.e = {&cutter_ops, cut.vm.machine}, .inner = cut.vm.engine};
     cut.session.engine = &cutter.e;

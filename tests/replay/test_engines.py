@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""All engines are one machine: the same ticks, the same digests at every million of them, the same console.
+
+By the virtual clock a guest is a function of its image, so what two engines record must be equal event by event; and what
+one recorded any other must replay, whatever options it has. soak.py has the long forms."""
+import sys
+
+import hwtest
+from hwtest import GUEST, HALTED, check, check_replay, events, linux, path, record, rng, run, small_guest
+
+VIRTUAL = ("--clock", "virtual")
+# What an engine may be told, and nobody may notice. Each is hard on another part of the translator.
+STRESS = ["dbt", "dbt:block=1", "dbt:nochain=1", "dbt:cache=64K", "dbt:flush=200", "dbt:exact=1",
+          "dbt:exact=1,block=3,nochain=1"]
+
+
+def some_mixed(switch):
+    """The engines in turn; which seed it was is in a failure's command."""
+    return f"mixed:switch={switch},seed={rng.randrange(1 << 32)}"
+
+
+def timeless_events(recording):
+    """Without what depends on the host's time: where memory digests lie, and so the numbering."""
+    return [{**event, "seq": None} for event in events(recording) if event["event"] != "memory_digest"]
+
+
+def record_both(guest, status):
+    """The guest recorded by either engine; both must have done the same. Returns what interp's recorder left."""
+    results = []
+    for engine in ("interp", "dbt"):
+        results.append(record(path(f"{engine}.hwr"), guest, *VIRTUAL, "--engine", engine, name=engine).expect(status))
+    one, other = results
+    check(one.ended() == other.ended(), f"interp {one.ended()}, dbt {other.ended()}")
+    check(one.out == other.out, f"the consoles differ, see {hwtest.work}")
+    ours, theirs = (timeless_events(path(f"{engine}.hwr")) for engine in ("interp", "dbt"))
+    for pair in zip(ours, theirs):
+        check(pair[0] == pair[1], f"the first difference:\ninterp {pair[0]}\ndbt    {pair[1]}")
+    check(len(ours) == len(theirs), f"interp recorded {len(ours)} events, dbt {len(theirs)}")
+    digests = {event["ticks"] for event in ours if event["event"] in ("digest", "state_digest")}
+    missing = set(range(0, one.ended()[1], 1000000)) - digests
+    check(not missing, f"no digest at {sorted(missing)[:9]}")
+    return one
+
+
+def replay_on(recording, recorded, *engines):
+    for engine in engines:
+        check_replay(path(recording), recorded, "--engine", engine, name="replay")
+
+
+def test_small():
+    """A 32-bit guest: both engines record the same, and each replays what the other recorded."""
+    recorded = record_both(small_guest("rounds=60"), 3)
+    replay_on("interp.hwr", recorded, "dbt")
+    replay_on("dbt.hwr", recorded, "interp")
+
+
+def test_small_ends():
+    """However it ends."""
+    for end, status in (("reset", 0), ("triple", GUEST), ("halt", HALTED)):
+        recorded = record_both(small_guest("rounds=20", f"end={end}"), status)
+        replay_on("interp.hwr", recorded, "dbt:exact=1", some_mixed(100))
+
+
+def test_small_stress():
+    recorded = record(path("a.hwr"), small_guest("rounds=60"), *VIRTUAL, "--engine", "interp").expect(3)
+    replay_on("a.hwr", recorded, *STRESS, *[some_mixed(switch) for switch in (1, 7, 10000)])
+
+
+def test_host_clock():
+    """With the host's clock a recording is another one every time; who replays it does not matter."""
+    for recorder, player in (("interp", "dbt"), ("dbt", "interp"), ("mixed", "dbt")):
+        recorded = record(path("a.hwr"), small_guest("rounds=200"), "--engine", recorder).expect(3)
+        replay_on("a.hwr", recorded, player)
+
+
+def test_tick_limit():
+    """Stopped at any tick, two engines are in the same state: also in the middle of a block."""
+    for _ in range(20):
+        limit = ("--limit-ticks", rng.randrange(1, 3000000))
+        ends = [run("run", *VIRTUAL, *limit, "--engine", engine, *small_guest(), name="run").expect(0).ended()
+                for engine in ("interp", "dbt", "dbt:exact=1", some_mixed(50))]
+        check(len(set(ends)) == 1, f"{limit}: {ends}")
+
+
+def test_unknown_option():
+    """An option that is none, or out of range, is refused; nothing runs."""
+    for engine in ("none", "dbt:", "dbt:block", "dbt:block=65", "dbt:cache=1K", "dbt:exact=1,", "mixed:switch=0", "interp:x=1"):
+        result = run("run", "--engine", engine, *small_guest("rounds=1")).expect(hwtest.USAGE)
+        check(result.out == b"", f"{engine}: the guest ran")
+
+
+def test_linux():  # labels: slow linux
+    """Boot and short workload: both engines record the same, and the translator replays what the interpreter recorded."""
+    recorded = record_both(linux("short"), 0)
+    check(b"short: forked 20 processes" in recorded.out, "the workload did not finish")
+    replay_on("interp.hwr", recorded, "dbt")
+
+
+def test_linux_back():  # labels: slow linux
+    """The other way round, and by the host's clock: the beginning of the boot."""
+    recorded = record(path("a.hwr"), linux("short"), "--limit-ticks", 300000000, "--engine", "dbt").expect(0)
+    replay_on("a.hwr", recorded, "interp")
+
+
+def test_linux_mixed():  # labels: slow linux
+    """A run that changes engines every 1 to 10,000 ticks is the same run."""
+    recorded = record(path("a.hwr"), linux("short"), *VIRTUAL, "--engine", "dbt").expect(0)
+    replay_on("a.hwr", recorded, some_mixed(10000))
+    run("replay", path("a.hwr"), "--engine", some_mixed(100), "--to", 200000000, name="often").expect(0)
+
+
+def test_linux_stress():  # labels: slow linux
+    """Not further into the boot: with 64 KiB for code, Linux proper is translated again and again."""
+    recorded = record(path("a.hwr"), linux("short"), *VIRTUAL, "--limit-ticks", 200000000, "--engine", "interp").expect(0)
+    replay_on("a.hwr", recorded, *STRESS)
+
+
+hwtest.main(sys.modules[__name__])
