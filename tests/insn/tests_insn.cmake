@@ -10,3 +10,13 @@ else()
   add_test(NAME insn_all_forms COMMAND insn_test --cases 200 --jobs 2)
 endif()
 set_tests_properties(insn_all_forms PROPERTIES LABELS insn TIMEOUT 900 SKIP_RETURN_CODE 77)
+# The translator: each case as a block of its own, and in a block behind its NOPs, if it has any. Fewer cases: every one
+# translates anew.
+foreach(variant block exact)
+  if(HW_SANITIZE)
+    add_test(NAME insn_dbt_${variant} COMMAND insn_test --engine dbt:${variant}=1 --engine-only --cases 10)
+  else()
+    add_test(NAME insn_dbt_${variant} COMMAND insn_test --engine dbt:${variant}=1 --cases 40 --jobs 2)
+  endif()
+  set_tests_properties(insn_dbt_${variant} PROPERTIES LABELS "insn;slow" TIMEOUT 900 SKIP_RETURN_CODE 77)
+endforeach()
