@@ -14,7 +14,7 @@ set(guest_flags -std=gnu17 -O1 -Wall -Wextra -Werror -ffreestanding -fno-pic -fn
                 -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing)
 
 # Each alone on the reference interpreter, and on all engines to be compared.
-set(guest_engines interp dbt dbt:block=1 dbt:nochain=1 dbt:cache=64K dbt:flush=50 dbt:exact=1 mixed:switch=7 mixed:switch=100)
+set(guest_engines interp dbt dbt:block=1 dbt:nochain=1 dbt:cache=64K dbt:flush=200 dbt:exact=1 mixed:switch=7)
 function(guest_test name image)
   add_test(NAME guest_${name} COMMAND ${CMAKE_COMMAND} -DIMAGE=${image} -DHYPERWIND=$<TARGET_FILE:hyperwind> "-DOPTIONS=${ARGN}"
                                       -P ${guest_src}/run.cmake)
@@ -33,7 +33,7 @@ foreach(source IN LISTS guests)
   endif()
   set(image ${guest_out}/${name}.bin)
   add_custom_command(OUTPUT ${image} VERBATIM
-    DEPENDS ${source} ${guest_src}/rt.c ${guest_src}/rt.h ${guest_src}/rt${bits}.h ${guest_src}/rt${bits}.S ${guest_src}/guest.ld
+    DEPENDS ${source} ${guest_src}/rt.c ${guest_src}/rt.h ${guest_src}/smc.h ${guest_src}/rt${bits}.h ${guest_src}/rt${bits}.S ${guest_src}/guest.ld
     COMMAND ${CMAKE_C_COMPILER} -m${bits} ${guest_flags} -c -o ${image}.o ${source}
     COMMAND ${CMAKE_C_COMPILER} -m${bits} ${guest_flags} -c -o ${image}.rt.o ${guest_src}/rt.c
     COMMAND ${CMAKE_C_COMPILER} -m${bits} -c -o ${image}.start.o ${guest_src}/rt${bits}.S
