@@ -26,9 +26,9 @@ struct option_row { const char *name; size_t at; uint64_t min, max; };
 #define OPTION_AS(name, member, min, max) {name, offsetof(struct engine_options, member), min, max}
 #define OPTION(name, min, max) OPTION_AS(#name, name, min, max)
 static const struct option_row option_rows[] = {
-    OPTION(cache, KIB(64), GIB(1)), OPTION(block, 1, 64), OPTION(nochain, 0, 1), OPTION(flush, 0, UINT32_MAX), OPTION(exact, 0, 1),
-    OPTION(wrong, 0, UINT64_MAX - 1),
-    OPTION_AS("switch", switch_ticks, 1, UINT32_MAX), OPTION(seed, 0, UINT64_MAX),
+    OPTION(cache, KIB(64), GIB(1)), OPTION(block, 1, 64), OPTION(nochain, 0, 1), OPTION(flush, 0, UINT32_MAX),
+    OPTION(exact, 0, 1), OPTION(wrong, 0, UINT64_MAX - 1), OPTION_AS("switch", switch_ticks, 1, UINT32_MAX),
+    OPTION(seed, 0, UINT64_MAX),
 };
 
 static bool parse_number(const char *s, size_t len, uint64_t *out)

@@ -1,8 +1,8 @@
 /* tests/guest/smc.h: code that changes, the part that 64-bit and 32-bit guests share; included by smc64.c and smc32.c.
  *
- * A change takes effect at the next instruction boundary, wherever the changed bytes lie: that is exec/x86/mmu.h's rule (1)
- * and, for stores to the address that is executed, also the architecture's (SDM vol. 3, 12.6). Every test loops often enough
- * to run translated, and computes what must come out. */
+ * A change takes effect at the next instruction boundary, wherever the changed bytes lie: that is exec/x86/mmu.h's rule
+ * (1) and, for stores to the address that is executed, also the architecture's (SDM vol. 3, 12.6). Every test loops often
+ * enough to run translated, and computes what must come out. */
 #ifndef GUEST_SMC_H
 #define GUEST_SMC_H
 

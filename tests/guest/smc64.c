@@ -50,7 +50,8 @@ static void written_by_alias(void)
                      "alias_target: mov $0, %%eax\n"
                      "add %%eax, %%edx\n"
                      "dec %%ecx\n"
-                     "jnz 2b" : "+d"(sum), "+c"(n) : "r"(WINDOW_PAGE(2) + ((uintptr_t)alias_target - page)) : "rax", "memory", "cc");
+                     "jnz 2b" : "+d"(sum), "+c"(n)
+                     : "r"(WINDOW_PAGE(2) + ((uintptr_t)alias_target - page)) : "rax", "memory", "cc");
     for (uint32_t i = 1; i <= ROUNDS; i++)
         expect += i & 0xff;
     CHECK(!on_hyperwind || sum == expect);
@@ -135,7 +136,8 @@ static uint32_t flip_own_page(const uint8_t *code, unsigned to)
 {
     uint32_t a;
     __asm__ volatile("call *%1" : "=a"(a)
-                     : "r"(WINDOW_PAGE(4) + (code - flip_page)), "D"(&pt[4]), "b"(WINDOW_PAGE(4)), "S"(pte(frame[to])) : "memory", "cc");
+                     : "r"(WINDOW_PAGE(4) + (code - flip_page)), "D"(&pt[4]), "b"(WINDOW_PAGE(4)), "S"(pte(frame[to]))
+                     : "memory", "cc");
     return a;
 }
 
@@ -227,9 +229,75 @@ static void other_tables(void)
                      "call *%4\n"
                      "lea (%%rdx,%%rax,2), %%edx\n"
                      "dec %%ecx\n"
-                     "jnz 2b" : "+d"(sum), "+c"(n) : "r"(space[1]), "r"(space[0]), "r"(WINDOW_PAGE(5)) : "rax", "memory", "cc");
+                     "jnz 2b" : "+d"(sum), "+c"(n) : "r"(space[1]), "r"(space[0]), "r"(WINDOW_PAGE(5))
+                     : "rax", "memory", "cc");
     CHECK(sum == ROUNDS * (5 + 2 * 3));
     WRITE_REG(cr3, space[0]);
+}
+
+/* More address spaces than any cache has room for, in random order; what they map changes while they are not in use. */
+static void many_spaces(void)
+{
+    enum { SPACES = 24, LEVELS = 4 };
+    static volatile uint64_t table[SPACES][LEVELS][512] __attribute__((aligned(PAGE)));
+    static uint32_t answer[SPACES];
+    const uint64_t home = READ_REG(cr3);
+    make_answers(frame[2], flip_answer, 3);
+    make_answers(frame[3], flip_answer, 5);
+    for (unsigned s = 0; s < SPACES; s++) {
+        for (unsigned i = 0; i < 512; i++) {
+            table[s][0][i] = pml4[i];
+            table[s][1][i] = pdpt_low[i];
+            table[s][2][i] = pd_low[3][i];
+        }
+        table[s][0][0] = pte((const void *)table[s][1]);
+        table[s][1][3] = pte((const void *)table[s][2]);
+        table[s][2][0] = pte((const void *)table[s][3]);
+        answer[s] = s & 1 ? 5 : 3;
+        table[s][3][5] = pte(frame[2 + (s & 1)]);
+    }
+    for (uint32_t i = 0; i < 2 * ROUNDS; i++) {
+        unsigned s = rnd(i & 64 ? SPACES : 3), other = rnd(SPACES);
+        answer[other] = 8 - answer[other];
+        table[other][3][5] = pte(frame[answer[other] == 3 ? 2 : 3]);
+        WRITE_REG(cr3, (uintptr_t)table[s][0]);
+        CHECK(call_code(WINDOW_PAGE(5), 0, 0) == answer[s]);
+    }
+    WRITE_REG(cr3, home);
+}
+
+/* Many linear pages of one frame, too far apart to share anything but their place in a direct-mapped TLB. */
+static void evicted(void)
+{
+    enum { ALIASES = 48 };
+    uint64_t old[ALIASES];
+    uint32_t answer = 3;
+    map(5, frame[2]);
+    for (unsigned j = 0; j < ALIASES; j++) {
+        old[j] = pd_low[3][j];
+        pd_low[3][j] = pd_low[3][0];
+    }
+    WRITE_REG(cr3, READ_REG(cr3));
+    for (uint32_t i = 0; i < 2 * ROUNDS; i++) {
+        unsigned j = rnd(ALIASES);
+        CHECK(call_code(WINDOW_PAGE(5 + 512 * j), 0, 0) == answer);
+        if (i % 3 == 0) {
+            answer = 8 - answer;
+            pt[5] = pte(frame[answer == 3 ? 2 : 3]);
+            if (!on_hyperwind)
+                WRITE_REG(cr3, READ_REG(cr3));
+        }
+        if (i % 7 == 0) { /* by another of the names, and in memory */
+            answer += 16;
+            put32(WINDOW_PAGE(5 + 512 * rnd(ALIASES)) + 1, answer);
+            CHECK(call_code(WINDOW_PAGE(5 + 512 * j), 0, 0) == answer);
+            answer -= 16;
+            put32(WINDOW_PAGE(5 + 512 * rnd(ALIASES)) + 1, answer);
+        }
+    }
+    for (unsigned j = 1; j < ALIASES; j++)
+        pd_low[3][j] = old[j];
+    WRITE_REG(cr3, READ_REG(cr3));
 }
 
 /* ---- an instruction in two pages ---- */
@@ -286,6 +354,8 @@ int main(void)
     remapped();
     withdrawn();
     other_tables();
+    many_spaces();
+    evicted();
     straddling();
     return 0;
 }

@@ -164,14 +164,55 @@ def record(recording, guest, *options, name="record", **popen):
     return run("record", "-o", recording, *options, *guest, name=name, **popen)
 
 
-def check_replay(recording, recorded, *options, name="replay"):
+def check_replay(recording, recorded, *options, name="replay", timeout=900):
     """Replay, and compare verdict, end and console with what the recorder said."""
-    replayed = run("replay", *options, recording, name=name).expect(recorded.status)
+    replayed = run("replay", *options, recording, name=name, timeout=timeout).expect(recorded.status)
     ticks = recorded.ended()[1]
     check(replayed.verified_ticks() == ticks, f"verified {replayed.verified_ticks()} of {ticks} ticks")
     check(replayed.ended() == recorded.ended(), f"ended {replayed.ended()}, recorded {recorded.ended()}")
     check(replayed.out == recorded.out, f"the consoles differ: {recorded.args}, {replayed.args}; see {work}")
     return replayed
+
+
+# ---- Engines ----
+
+VIRTUAL = ("--clock", "virtual")
+# What an engine may be told, and nobody may notice. Each is hard on another part of the translator.
+STRESS = ["dbt", "dbt:block=1", "dbt:nochain=1", "dbt:cache=64K", "dbt:flush=200", "dbt:exact=1",
+          "dbt:exact=1,block=3,nochain=1"]
+
+
+def some_mixed(switch):
+    """The engines in turn; which seed it was is in a failure's command."""
+    return f"mixed:switch={switch},seed={rng.randrange(1 << 32)}"
+
+
+def timeless_events(recording):
+    """The events without what depends on the host's time: where memory digests lie, and so the numbering."""
+    return [{**event, "seq": None} for event in events(recording) if event["event"] != "memory_digest"]
+
+
+def record_both(guest, status):
+    """The guest recorded by either engine; both must have done the same. Returns what interp's recorder left."""
+    results = []
+    for engine in ("interp", "dbt"):
+        results.append(record(path(f"{engine}.hwr"), guest, *VIRTUAL, "--engine", engine, name=engine).expect(status))
+    one, other = results
+    check(one.ended() == other.ended(), f"interp {one.ended()}, dbt {other.ended()}")
+    check(one.out == other.out, f"the consoles differ, see {work}")
+    ours, theirs = (timeless_events(path(f"{engine}.hwr")) for engine in ("interp", "dbt"))
+    for pair in zip(ours, theirs):
+        check(pair[0] == pair[1], f"the first difference:\ninterp {pair[0]}\ndbt    {pair[1]}")
+    check(len(ours) == len(theirs), f"interp recorded {len(ours)} events, dbt {len(theirs)}")
+    digests = {event["ticks"] for event in ours if event["event"] in ("digest", "state_digest")}
+    missing = set(range(0, one.ended()[1], 1000000)) - digests
+    check(not missing, f"no digest at {sorted(missing)[:9]}")
+    return one
+
+
+def replay_on(recording, recorded, *engines, timeout=900):
+    for engine in engines:
+        check_replay(path(recording), recorded, "--engine", engine, timeout=timeout)
 
 
 # ---- Disturbances ----

@@ -6,46 +6,8 @@ one recorded any other must replay, whatever options it has. soak.py has the lon
 import sys
 
 import hwtest
-from hwtest import GUEST, HALTED, check, check_replay, events, linux, path, record, rng, run, small_guest
-
-VIRTUAL = ("--clock", "virtual")
-# What an engine may be told, and nobody may notice. Each is hard on another part of the translator.
-STRESS = ["dbt", "dbt:block=1", "dbt:nochain=1", "dbt:cache=64K", "dbt:flush=200", "dbt:exact=1",
-          "dbt:exact=1,block=3,nochain=1"]
-
-
-def some_mixed(switch):
-    """The engines in turn; which seed it was is in a failure's command."""
-    return f"mixed:switch={switch},seed={rng.randrange(1 << 32)}"
-
-
-def timeless_events(recording):
-    """Without what depends on the host's time: where memory digests lie, and so the numbering."""
-    return [{**event, "seq": None} for event in events(recording) if event["event"] != "memory_digest"]
-
-
-def record_both(guest, status):
-    """The guest recorded by either engine; both must have done the same. Returns what interp's recorder left."""
-    results = []
-    for engine in ("interp", "dbt"):
-        results.append(record(path(f"{engine}.hwr"), guest, *VIRTUAL, "--engine", engine, name=engine).expect(status))
-    one, other = results
-    check(one.ended() == other.ended(), f"interp {one.ended()}, dbt {other.ended()}")
-    check(one.out == other.out, f"the consoles differ, see {hwtest.work}")
-    ours, theirs = (timeless_events(path(f"{engine}.hwr")) for engine in ("interp", "dbt"))
-    for pair in zip(ours, theirs):
-        check(pair[0] == pair[1], f"the first difference:\ninterp {pair[0]}\ndbt    {pair[1]}")
-    check(len(ours) == len(theirs), f"interp recorded {len(ours)} events, dbt {len(theirs)}")
-    digests = {event["ticks"] for event in ours if event["event"] in ("digest", "state_digest")}
-    missing = set(range(0, one.ended()[1], 1000000)) - digests
-    check(not missing, f"no digest at {sorted(missing)[:9]}")
-    return one
-
-
-def replay_on(recording, recorded, *engines):
-    for engine in engines:
-        check_replay(path(recording), recorded, "--engine", engine, name="replay")
-
+from hwtest import (GUEST, HALTED, STRESS, VIRTUAL, check, linux, path, record, record_both, replay_on, rng, run,
+                    small_guest, some_mixed)
 
 def test_small():
     """A 32-bit guest: both engines record the same, and each replays what the other recorded."""
@@ -84,7 +46,8 @@ def test_tick_limit():
 
 def test_unknown_option():
     """An option that is none, or out of range, is refused; nothing runs."""
-    for engine in ("none", "dbt:", "dbt:block", "dbt:block=65", "dbt:cache=1K", "dbt:exact=1,", "mixed:switch=0", "interp:x=1"):
+    for engine in ("none", "dbt:", "dbt:block", "dbt:block=65", "dbt:cache=1K", "dbt:exact=1,", "mixed:switch=0",
+                   "interp:x=1"):
         result = run("run", "--engine", engine, *small_guest("rounds=1")).expect(hwtest.USAGE)
         check(result.out == b"", f"{engine}: the guest ran")
 
