@@ -240,7 +240,7 @@ static const void *c_leave(struct dbt *d, uint32_t block_id)
     uint64_t flushes = d->flush_count;
     struct key k = d->key;
     k.bits |= plain ? KEY_PLAIN : 0;
-    jump_cache_entry(d, b->va)->code = NULL;
+    *jump_cache_entry(d, b->va) = (struct jc_entry){0};
     const void *code = code_at_rip(d, plain);
     /* Whoever came here had found the page to be b->page, so a successor in it may be entered at once from now on. */
     if (code && d->flush_count == flushes && v->ticks + BLOCK_MAX <= d->end && b->page2 == MEM_NO_PAGE && mmu_fetch_page(v, b->va) == b->page && block_same_key(&b->key, &k))

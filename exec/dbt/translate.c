@@ -356,22 +356,34 @@ void tr_exit_if(struct tr *t, enum host_cond cc, uint64_t va)
     add_stub(t, (struct stub){.kind = STUB_EXIT, .jump_pos = emit_jcc_fwd(&t->e, cc), .va = va});
 }
 
-/* Look up the code for the linear address in r10; r11: its jump cache entry. Returns where a miss jumps from. */
-static uint32_t jump_lookup(struct tr *t)
+struct misses { uint32_t zero, other; };
+
+/* Whether r10 is 0, which empty slots would match: found nowhere. */
+static uint32_t jump_if_zero(struct tr *t)
+{
+    struct host_insn test = {.opcode = 0x85, .modrm = true, .reg = H_R10, .rm = H_R10, .w = true};
+    emit_insn(&t->e, &test);
+    return emit_jcc_fwd(&t->e, HC_Z);
+}
+
+/* Look up the code for the linear address in r10; r11: its jump cache entry. Returns where misses jump from. */
+static struct misses jump_lookup(struct tr *t)
 {
     struct emit *e = &t->e;
+    struct misses m = {.zero = jump_if_zero(t)};
     emit_mov_rr32(e, H_R11, H_R10);
     emit_shr_ri32(e, H_R11, JC_SHIFT - JC_ENTRY_SHIFT);
     emit_alu_ri(e, 4, H_R11, (JC_ENTRIES - 1) << JC_ENTRY_SHIFT, false);
     emit_alu_rm(e, 0, H_R11, HOT(jump_cache));
     emit_alu_rm(e, 7, H_R10, hm_base(H_R11, offsetof(struct jc_entry, va)));
-    return emit_jcc_fwd(e, HC_NZ);
+    m.other = emit_jcc_fwd(e, HC_NZ);
+    return m;
 }
 
 void tr_jump_lookup(struct tr *t)
 {
-    uint32_t pos = jump_lookup(t);
-    add_stub(t, (struct stub){.kind = STUB_SLOW, .jump_pos = pos, .site = tr_site(t, SITE_ENDS)});
+    struct misses m = jump_lookup(t);
+    add_stub(t, (struct stub){.kind = STUB_SLOW, .jump_pos = m.other, .jump_pos2 = m.zero, .site = tr_site(t, SITE_ENDS)});
 }
 
 /* r11: the return cache's slot for the stack pointer. */
@@ -406,10 +418,11 @@ static void take_and_jump(struct tr *t, unsigned pop)
 
 void tr_return(struct tr *t, unsigned pop)
 {
+    uint32_t zero = jump_if_zero(t);
     ret_slot(t);
     emit_alu_rm(&t->e, 7, H_R10, hm_base(H_R11, offsetof(struct jc_entry, va)));
     uint32_t miss = emit_jcc_fwd(&t->e, HC_NZ);
-    add_stub(t, (struct stub){.kind = STUB_RET, .jump_pos = miss, .pop = pop, .site = tr_site(t, SITE_ENDS)});
+    add_stub(t, (struct stub){.kind = STUB_RET, .jump_pos = miss, .jump_pos2 = zero, .pop = pop, .site = tr_site(t, SITE_ENDS)});
     take_and_jump(t, pop);
 }
 
@@ -420,6 +433,8 @@ static void emit_stub(struct tr *t, struct stub *s)
     struct emit *e = &t->e;
     unsigned rest = t->count - 1u - s->index; /* instructions charged and not executed */
     emit_patch(e, s->jump_pos, e->pos);
+    if (s->jump_pos2)
+        emit_patch(e, s->jump_pos2, e->pos);
     switch (s->kind) {
     case STUB_SLOW:
         store_flags(t, &s->fl);
@@ -441,9 +456,10 @@ static void emit_stub(struct tr *t, struct stub *s)
         exit_to(t, s->va, true, false);
         break;
     case STUB_RET: {
-        uint32_t miss = jump_lookup(t);
+        struct misses m = jump_lookup(t);
         take_and_jump(t, s->pop);
-        emit_patch(e, miss, e->pos);
+        emit_patch(e, m.zero, e->pos);
+        emit_patch(e, m.other, e->pos);
         emit_mov_ri(e, H_R11, s->site);
         emit_call(e, t->d->arena.call);
         break;

@@ -31,6 +31,7 @@ struct stub {
     uint8_t kind;
     uint8_t index;      /* of the instruction */
     uint32_t jump_pos;  /* rel32 that leads here */
+    uint32_t jump_pos2; /* another, or 0 */
     uint32_t resume;    /* STUB_SLOW, STUB_VEC: where to go on */
     uint32_t site;      /* STUB_SLOW */
     uint64_t va;        /* STUB_EXIT, STUB_LANDING: target */
