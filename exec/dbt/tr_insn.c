@@ -46,26 +46,48 @@ static unsigned gpr_of(const ZydisDecodedOperand *op)
 static bool reads(const ZydisDecodedOperand *op) { return op->actions & ZYDIS_OPERAND_ACTION_MASK_READ; }
 static bool writes(const ZydisDecodedOperand *op) { return op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE; }
 
-/* Guest registers without a host register, on loan for one instruction. */
+/* Guest registers without a host register, on loan for one instruction. What they leave in the scratch registers serves
+ * the next one, see tr.held. */
 struct loans {
     unsigned count, max;
-    struct { uint8_t gpr, host; bool load, store; } loan[2];
+    struct { uint8_t gpr, host; bool held, load, store; } loan[2];
 };
+static const uint8_t scratch[] = {H_R11, H_R10}; /* r10 only when it is not the address */
+
+/* The scratch register for `gpr`: the one that holds it, else a free one, r11 first. */
+static int choose_scratch(const struct tr *t, const struct loans *l, unsigned gpr)
+{
+    bool taken[2] = {false, false};
+    for (unsigned i = 0; i < l->count; i++)
+        taken[l->loan[i].host == H_R10] = true;
+    bool valid = t->held_pos == t->e.pos;
+    for (unsigned i = 0; i < l->max; i++)
+        if (valid && !taken[i] && t->held[i] == gpr)
+            return (int)i;
+    for (unsigned i = 0; i < l->max; i++) /* rather one that holds nothing */
+        if (!taken[i] && (!valid || t->held[i] == R_ZERO))
+            return (int)i;
+    for (unsigned i = 0; i < l->max; i++)
+        if (!taken[i])
+            return (int)i;
+    return -1;
+}
 
 /* `maybe`: what is written may be left alone. */
-static bool borrow(struct loans *l, const ZydisDecodedOperand *op, bool maybe, uint8_t *host)
+static bool borrow(const struct tr *t, struct loans *l, const ZydisDecodedOperand *op, bool maybe, uint8_t *host)
 {
-    static const uint8_t scratch[] = {H_R11, H_R10}; /* r10 only when it is not the address */
     unsigned gpr = gpr_of(op), i = 0;
     /* A narrow write keeps the rest; a conditional write may keep it all. */
     bool keeps = op->size < 32 || (op->actions & ZYDIS_OPERAND_ACTION_CONDWRITE) || maybe;
     while (i < l->count && l->loan[i].gpr != gpr)
         i++;
-    if (i == l->max)
-        return false;
     if (i == l->count) {
+        int at = choose_scratch(t, l, gpr);
+        if (at < 0)
+            return false;
         l->loan[i].gpr = (uint8_t)gpr;
-        l->loan[i].host = scratch[i];
+        l->loan[i].host = scratch[at];
+        l->loan[i].held = t->held_pos == t->e.pos && t->held[at] == gpr;
         l->loan[i].load = l->loan[i].store = false;
         l->count++;
     }
@@ -139,7 +161,7 @@ static bool rename(const struct tr *t, struct host_insn *h, struct loans *loans)
             host = (uint8_t)(op->reg.value - ZYDIS_REGISTER_AH + 4);
         } else if (is_gpr(op)) {
             host = (uint8_t)tr_host_reg(gpr_of(op));
-            if (host == H_NONE && !borrow(loans, op, may_keep(t), &host))
+            if (host == H_NONE && !borrow(t, loans, op, may_keep(t), &host))
                 return false;
             h->rex8 |= op->size == 8 && host >= H_RSP;
             h->w &= !h->vex || t->long64; /* VEX.W means nothing outside 64-bit mode */
@@ -188,10 +210,11 @@ static void to_64bit_encoding(const struct tr *t, struct host_insn *h)
     h->modrm = true;
 }
 
-static void loans_out(struct tr *t, const struct loans *l)
+/* `untouched`: nothing was emitted for the instruction yet, so what is held still is. */
+static void loans_out(struct tr *t, const struct loans *l, bool untouched)
 {
     for (unsigned i = 0; i < l->count; i++)
-        if (l->loan[i].load)
+        if (l->loan[i].load && !(untouched && l->loan[i].held))
             emit_load(&t->e, l->loan[i].host, tr_spill_slot(l->loan[i].gpr));
 }
 
@@ -200,6 +223,22 @@ static void loans_back(struct tr *t, const struct loans *l)
     for (unsigned i = 0; i < l->count; i++)
         if (l->loan[i].store)
             emit_store(&t->e, tr_spill_slot(l->loan[i].gpr), l->loan[i].host);
+}
+
+/* After the instruction: what the scratch registers hold. `before`: they held tr.held when it began. */
+static void hold(struct tr *t, const struct loans *l, bool before)
+{
+    for (unsigned s = 0; s < 2; s++) {
+        uint8_t gpr = before ? t->held[s] : R_ZERO;
+        for (unsigned i = 0; i < l->count; i++) {
+            if (l->loan[i].host == scratch[s])
+                gpr = l->loan[i].gpr;
+            else if (gpr == l->loan[i].gpr)
+                gpr = R_ZERO; /* the other one has it now */
+        }
+        t->held[s] = gpr;
+    }
+    t->held_pos = t->e.pos;
 }
 
 static unsigned access_of(const ZydisDecodedOperand *op)
@@ -223,9 +262,10 @@ static bool copy(struct tr *t, unsigned align)
     to_64bit_encoding(t, &h);
     h.is_mem = mem != NULL;
     struct loans loans = {.max = mem ? 1 : 2};
+    uint32_t begin = t->e.pos;
     if (!rename(t, &h, &loans))
         return false;
-    bool wants = c->flags_read || (c->flags_written && !c->produces);
+    bool wants = c->flags_read || (c->flags_written && !c->produces && !c->flags_dead);
     if (mem && !align && tr_group_access(t, USE_OPERAND, &h.mem)) {
         /* checked when the block was entered */
     } else if (mem) {
@@ -239,10 +279,15 @@ static bool copy(struct tr *t, unsigned align)
         tr_want_flags_but_cf(t);
     else if (wants)
         tr_want_flags(t);
-    loans_out(t, &loans);
+    bool untouched = t->e.pos == begin, held = untouched && t->held_pos == begin;
+    loans_out(t, &loans, untouched);
     emit_insn(&t->e, &h);
     loans_back(t, &loans);
-    if (c->flags_written)
+    if (!mem)
+        hold(t, &loans, held);
+    if (c->flags_written && c->flags_dead && !c->produces)
+        t->fl.host = t->fl.host_but_cf = false; /* and where else they are, nobody will look */
+    else if (c->flags_written)
         t->fl = (struct flags_at){.host = true, .host_but_cf = true};
     return true;
 }
@@ -251,6 +296,12 @@ static bool copy(struct tr *t, unsigned align)
 
 static unsigned size_log(unsigned bits) { return (unsigned)__builtin_ctz(bits / 8u); }
 
+
+static uint8_t recipe_reg(const ZydisDecodedOperand *op)
+{
+    enum host_reg h = tr_host_reg(gpr_of(op));
+    return (uint8_t)(h == H_NONE ? IN_SPILL + gpr_of(op) : (unsigned)h);
+}
 
 /* How to find the flags of a two-operand instruction again, from what it leaves in its registers. */
 static struct recipe recipe_of(const struct tr *t, unsigned alu)
@@ -266,10 +317,8 @@ static struct recipe recipe_of(const struct tr *t, unsigned alu)
         r.valid = true;
         return r;
     }
-    r.a = (uint8_t)tr_host_reg(gpr_of(a));
-    r.reads = (uint16_t)(r.a == H_NONE ? 0 : 1u << r.a);
-    if (r.a == H_NONE)
-        return r;
+    r.a = recipe_reg(a);
+    r.reads = (uint16_t)(1u << gpr_of(a));
     bool needs_b = true;
     switch (alu) {
     case ALU_CMP: r.cc = CC_CMP; break;
@@ -287,10 +336,10 @@ static struct recipe recipe_of(const struct tr *t, unsigned alu)
         r.valid = true;
         return r;
     }
-    r.b = (uint8_t)tr_host_reg(gpr_of(b));
-    if (r.b == H_NONE || (same && alu == ALU_ADD))
+    if (same && alu == ALU_ADD)
         return r;
-    r.reads |= (uint16_t)(1u << r.b);
+    r.b = recipe_reg(b);
+    r.reads |= (uint16_t)(1u << gpr_of(b));
     r.valid = true;
     return r;
 }
@@ -325,7 +374,7 @@ static bool compare_memory(struct tr *t, unsigned alu)
                              .is_mem = true, .mem = at, .w = size == 3};
     emit_insn(&t->e, &load);
     struct recipe r = {.valid = true, .cc = alu == ALU_CMP ? CC_CMP : CC_TEST, .size = (uint8_t)size, .a = IN_SLOT, .b = reg,
-                       .b_imm = b_imm ? immediate(t) : 0, .reads = (uint16_t)(reg == H_NONE ? 0 : 1u << reg)};
+                       .b_imm = b_imm ? immediate(t) : 0, .reads = (uint16_t)(b_imm ? 0 : 1u << gpr_of(other))};
     if (!mem_first) {
         r.a = reg;
         r.b = IN_SLOT;
@@ -343,8 +392,37 @@ static bool compare_memory(struct tr *t, unsigned alu)
     return true;
 }
 
+/* ADD and SUB of a memory operand to a register: likewise. */
+static bool add_memory(struct tr *t, unsigned alu)
+{
+    const ZydisDecodedOperand *a = &t->cur->dt.op[0], *mem = &t->cur->dt.op[1];
+    unsigned size = size_log(mem->size);
+    uint8_t reg = (uint8_t)tr_host_reg(gpr_of(a));
+    struct host_mem at = hm_base(H_R10, 0);
+    if (reg == H_NONE || size < 2)
+        return false;
+    if (!tr_group_access(t, USE_OPERAND, &at)) {
+        tr_clobber_flags(t);
+        if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
+            return false;
+        t->cur->slow_leaves = true;
+        tr_check_access(t, 1u << size, TR_READ, 0);
+    }
+    struct host_insn load = {.opcode = 0x8b, .modrm = true, .reg = H_R11, .is_mem = true, .mem = at, .w = size == 3};
+    emit_insn(&t->e, &load);
+    emit_store(&t->e, HOT(cc_b), H_R11);
+    emit_alu_rr(&t->e, alu == ALU_ADD ? 0 : 5, reg, H_R11, size == 3);
+    t->fl = (struct flags_at){.host = true, .host_but_cf = true,
+                              .recipe = {.valid = true, .cc = alu == ALU_ADD ? CC_ADD_TO : CC_SUB_FROM, .size = (uint8_t)size,
+                                         .a = reg, .b = IN_SLOT, .reads = (uint16_t)(1u << gpr_of(a))}};
+    return true;
+}
+
 static bool tr_alu(struct tr *t, unsigned arg)
 {
+    bool mem_source = t->cur->dt.op[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
+    if ((arg == ALU_ADD || arg == ALU_SUB) && mem_source && !t->cur->flags_dead && add_memory(t, arg))
+        return true;
     if ((arg == ALU_CMP || arg == ALU_TEST) && tr_memory_operand(t) && compare_memory(t, arg))
         return true;
     if (!copy(t, 0))
@@ -357,8 +435,7 @@ static bool tr_alu(struct tr *t, unsigned arg)
 static bool tr_inc_dec(struct tr *t, unsigned cc)
 {
     const ZydisDecodedOperand *op = &t->cur->dt.op[0];
-    uint8_t h = is_gpr(op) && !is_high_byte(op) ? (uint8_t)tr_host_reg(gpr_of(op)) : (uint8_t)H_NONE;
-    if (h == H_NONE || t->fl.host)
+    if (!is_gpr(op) || is_high_byte(op) || t->fl.host || t->cur->flags_dead)
         return copy(t, 0);
     tr_flags_to_memory(t);
     uint16_t written = t->cur->flags_written;
@@ -366,8 +443,8 @@ static bool tr_inc_dec(struct tr *t, unsigned cc)
     bool ok = copy(t, 0);
     t->cur->flags_written = written;
     t->fl = (struct flags_at){.host_but_cf = true,
-                              .recipe = {.valid = true, .cc = (uint8_t)cc, .size = (uint8_t)size_log(op->size), .a = h, .b = H_NONE,
-                                         .reads = (uint16_t)(1u << h)}};
+                              .recipe = {.valid = true, .cc = (uint8_t)cc, .size = (uint8_t)size_log(op->size), .a = recipe_reg(op),
+                                         .b = H_NONE, .reads = (uint16_t)(1u << gpr_of(op))}};
     t->cur->writes = 0; /* of what the recipe reads: this is the value it means */
     return ok;
 }
@@ -404,10 +481,10 @@ static bool tr_lea(struct tr *t, unsigned arg)
     struct loans loans = {.max = 1};
     uint8_t host = (uint8_t)tr_host_reg(gpr_of(dst));
     t->cur->in.seg = S_DS; /* a segment override means nothing here */
-    if (!(t->key.bits & KEY_FLAT) || zi->address_width == 16 || (host == H_NONE && !borrow(&loans, dst, false, &host)))
+    if (!(t->key.bits & KEY_FLAT) || zi->address_width == 16 || (host == H_NONE && !borrow(t, &loans, dst, false, &host)))
         return false;
     tr_linear_address(t, &mem->mem, zi->address_width); /* leaves flags alone */
-    loans_out(t, &loans);
+    loans_out(t, &loans, false);
     struct host_insn mov = {.opcode = 0x8b, .modrm = true, .reg = host, .rm = H_R10, .w = dst->size == 64, .p66 = dst->size == 16};
     emit_insn(&t->e, &mov);
     loans_back(t, &loans);
@@ -694,11 +771,15 @@ static bool tr_jcc(struct tr *t, unsigned cc)
     uint64_t va;
     if (!direct_target(t, &va))
         return false;
+    uint32_t begin = t->e.pos;
     if (cc_ignores_cf(t))
         tr_want_flags_but_cf(t);
     else
         tr_want_flags(t);
+    bool held = t->e.pos == begin && t->held_pos == begin;
     tr_exit_if(t, (enum host_cond)cc, va);
+    if (held)
+        t->held_pos = t->e.pos;
     return true;
 }
 

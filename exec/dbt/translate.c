@@ -12,15 +12,18 @@ static void store_operand(struct tr *t, struct host_mem slot, uint8_t reg, int32
 {
     if (reg == H_NONE)
         emit_store_imm(&t->e, slot, imm);
-    else if (reg != IN_SLOT)
+    else if (reg >= IN_SPILL) {
+        emit_load(&t->e, H_R11, tr_spill_slot(reg - IN_SPILL));
+        emit_store(&t->e, slot, H_R11);
+    } else if (reg != IN_SLOT)
         emit_store(&t->e, slot, reg);
 }
 
-/* Leaves the host's flags alone. */
+/* Leaves the host's flags alone; r11 is lost. */
 static void store_recipe(struct tr *t, const struct recipe *r)
 {
     if (r->cc >= CC_INC) {
-        emit_store(&t->e, HOT(cc_inc_a), r->a);
+        store_operand(t, HOT(cc_inc_a), r->a, 0);
         emit_store_imm32(&t->e, HOT(cc_inc), (int32_t)cc_word(r));
         return;
     }
@@ -91,9 +94,10 @@ static void sized_op_imm(struct tr *t, unsigned ext, unsigned size, uint8_t rm, 
 /* ADD SUB CMP (0 5 7) of r11 or a register with operand b. */
 static void recipe_alu(struct tr *t, const struct recipe *r, unsigned ext, uint8_t a)
 {
-    if (r->b == IN_SLOT) {
+    if (r->b == IN_SLOT || r->b >= IN_SPILL) {
         struct host_insn in = {.p66 = r->size == 1, .w = r->size == 3, .opcode = (uint8_t)((ext << 3 | 2) + (r->size > 0)),
-                               .modrm = true, .reg = a, .is_mem = true, .mem = HOT(cc_b), .rex8 = r->size == 0};
+                               .modrm = true, .reg = a, .is_mem = true,
+                               .mem = r->b == IN_SLOT ? HOT(cc_b) : tr_spill_slot(r->b - IN_SPILL), .rex8 = r->size == 0};
         emit_insn(&t->e, &in);
     } else if (r->b == H_NONE)
         sized_op_imm(t, ext, r->size, a, r->b_imm);
@@ -108,13 +112,19 @@ static void evaluate_recipe(struct tr *t, const struct recipe *r)
         emit_mov_ri(&t->e, H_R11, (uint64_t)(int64_t)r->a_imm);
     else if (a == IN_SLOT)
         emit_load(&t->e, H_R11, HOT(cc_a));
+    else if (a >= IN_SPILL)
+        emit_load(&t->e, H_R11, tr_spill_slot(a - IN_SPILL));
     if (a >= H_NONE)
         a = H_R11;
     switch (r->cc) {
     case CC_CMP: recipe_alu(t, r, 7, a); break;
     case CC_LOGIC: sized_op(t, 0x84, r->size, a, a); break;
     case CC_TEST:
-        if (r->b == H_NONE) {
+        if (r->b >= IN_SPILL) {
+            struct host_insn in = {.p66 = r->size == 1, .w = r->size == 3, .opcode = r->size ? 0x85 : 0x84, .modrm = true,
+                                   .reg = a, .is_mem = true, .mem = tr_spill_slot(r->b - IN_SPILL), .rex8 = r->size == 0};
+            emit_insn(&t->e, &in);
+        } else if (r->b == H_NONE) {
             struct host_insn in = {.p66 = r->size == 1, .w = r->size == 3, .opcode = r->size ? 0xf7 : 0xf6, .modrm = true,
                                    .rm = a, .rex8 = r->size == 0, .imm_len = (uint8_t)(r->size == 0 ? 1 : r->size == 1 ? 2 : 4)};
             put_le32(in.imm, (uint32_t)r->b_imm);
@@ -124,7 +134,8 @@ static void evaluate_recipe(struct tr *t, const struct recipe *r)
         }
         break;
     default:
-        emit_mov_rr(&t->e, H_R11, a);
+        if (a != H_R11)
+            emit_mov_rr(&t->e, H_R11, a);
         recipe_alu(t, r, r->cc == CC_ADD_TO ? 5 : 0, H_R11);
         recipe_alu(t, r, r->cc == CC_ADD_TO ? 0 : 5, H_R11);
     }
@@ -474,17 +485,10 @@ static void emit_stub(struct tr *t, struct stub *s)
 static uint16_t register_mask(ZydisRegister reg)
 {
     switch (ZydisRegisterGetClass(reg)) {
-    case ZYDIS_REGCLASS_GPR8: {
-        unsigned gpr = insn_gpr_offset(reg) / 8;
-        enum host_reg h = tr_host_reg(gpr);
-        return h == H_NONE ? 0 : (uint16_t)(1u << h);
-    }
+    case ZYDIS_REGCLASS_GPR8:
     case ZYDIS_REGCLASS_GPR16:
     case ZYDIS_REGCLASS_GPR32:
-    case ZYDIS_REGCLASS_GPR64: {
-        enum host_reg h = tr_host_reg((unsigned)ZydisRegisterGetId(reg));
-        return h == H_NONE ? 0 : (uint16_t)(1u << h);
-    }
+    case ZYDIS_REGCLASS_GPR64: return (uint16_t)(1u << insn_gpr_offset(reg) / 8);
     default: return 0;
     }
 }
@@ -724,6 +728,28 @@ static void choose_groups(struct tr *t)
     t->groups = kept;
 }
 
+/* Whether the flags before the current instruction can be seen by it, given whether those behind it can. */
+static bool sees_flags(const struct tr *t, bool seen_after)
+{
+    const struct cur *c = t->cur;
+    const ZydisDecodedOperand *mem = tr_memory_operand(t);
+    bool checked = mem && !c->use[USE_OPERAND].yes && c->dt.zi.mnemonic != ZYDIS_MNEMONIC_LEA;
+    bool stack = c->dt.zi.mnemonic == ZYDIS_MNEMONIC_PUSH || c->dt.zi.mnemonic == ZYDIS_MNEMONIC_POP;
+    if (!tr_is_native(t) || checked || (stack && !c->use[USE_STACK].yes) || c->flags_read || (c->in.flags & INSN_ENDS))
+        return true;
+    return !c->produces && seen_after;
+}
+
+static void find_dead_flags(struct tr *t)
+{
+    bool seen = true;
+    for (t->n = t->count; t->n-- > 0; ) {
+        t->cur = &t->insn[t->n];
+        t->cur->flags_dead = !seen;
+        seen = sees_flags(t, seen);
+    }
+}
+
 /* At the block's entry. A check that fails jumps to the variant without groups. Returns how many jumps wait for it. */
 static unsigned check_groups(struct tr *t, uint32_t failed[GROUPS_MAX])
 {
@@ -794,7 +820,8 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
     if (!second_page(d, va, page, &page2))
         return NULL;
     struct tr *t = &(struct tr){.d = d, .key = *k, .long64 = k->mode == MODE_LONG64, .va = va, .page = page, .page2 = page2,
-                                .block = d->blocks, .insn = d->scratch, .fl = {.mem = true}, .r10_insn = R10_UNKNOWN};
+                                .block = d->blocks, .insn = d->scratch, .fl = {.mem = true}, .r10_insn = R10_UNKNOWN,
+                                .held = {R_ZERO, R_ZERO}};
     t->e = (struct emit){.base = d->arena.map.rw, .pos = d->pos, .end = (uint32_t)d->arena.map.len};
     struct emit *e = &t->e;
     if (page2 != MEM_NO_PAGE)
@@ -803,6 +830,7 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
     if (!t->count)
         return NULL;
     choose_groups(t);
+    find_dead_flags(t);
 
     t->entry = e->pos;
     emit_alu_ri(e, 5, H_R15, (int32_t)t->count, true);

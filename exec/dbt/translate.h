@@ -16,12 +16,13 @@ struct recipe {
     bool valid;
     uint8_t cc;         /* enum cc */
     uint8_t size;       /* log2 of bytes */
-    uint8_t a, b;       /* host registers; H_NONE: the constant; IN_SLOT: in hot.cc_a, hot.cc_b */
+    uint8_t a, b;       /* host registers; H_NONE: the constant; IN_SLOT: in hot.cc_a, hot.cc_b;
+                           IN_SPILL + gpr: where that one lives */
     int32_t a_imm, b_imm;
-    uint16_t reads;     /* host registers, as a mask */
+    uint16_t reads;     /* guest registers, as a mask */
 };
 
-enum { IN_SLOT = H_NONE + 1 };
+enum { IN_SLOT = H_NONE + 1, IN_SPILL = 32 };
 
 /* host_but_cf: the host's flags are the guest's but for CF. */
 struct flags_at { bool host, host_but_cf, mem, raw; struct recipe recipe; };
@@ -48,7 +49,8 @@ struct cur {
     uint16_t off;         /* from the block's start */
     uint16_t flags_read, flags_written; /* FL_ARITH bits */
     bool produces;        /* writes all arithmetic flags and reads none */
-    uint16_t writes;      /* host registers that it writes, as a mask */
+    bool flags_dead;      /* nobody sees the flags that it leaves: no access, exit or reader before they are written anew */
+    uint16_t writes;      /* guest registers that it writes, as a mask */
     uint32_t first_stub;  /* its own */
     bool slow_leaves;     /* when its handler did it, the code behind it cannot go on */
     struct use { bool yes; uint8_t group; int32_t at; } use[2]; /* USE_OPERAND, USE_STACK: accesses checked with a group */
@@ -83,6 +85,10 @@ struct tr {
     unsigned count;
     struct group group[GROUPS_MAX];
     unsigned groups;
+    /* Which guest register r11 and r10 hold (R_ZERO: none), as long as nothing but code that leaves them alone was emitted
+     * since held_pos. They were stored as well. */
+    uint8_t held[2];
+    uint32_t held_pos;
     unsigned r10_group;
     int r10_insn; /* at the begin of this instruction, r10 holds the address of that group */
     uint32_t first_site, sites, first_link, links;
