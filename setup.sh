@@ -21,7 +21,7 @@ usage: ./setup.sh COMMAND
   build      build the program: build/release/hyperwind
   demo       build it, record a boot of Debian's own kernel, replay it, and say whether the two agree
   test       build everything and run all tests; the last line counts them
-  soak       record and replay the full workload twenty times (hours); writes docs/soak.md
+  soak       record and replay the full workload twenty times, compare the engines (hours); writes docs/soak.md
   bench      speed of the engine and cost of recording
 
 Every command installs missing packages first, which needs root.
