@@ -255,6 +255,18 @@ __attribute__((noinline)) static void enter(struct dbt *d, const void *code)
     ((void (*)(const void *))(uintptr_t)arena_code(&d->arena, d->arena.enter))(code);
 }
 
+/* How far the interpreter is to go: over what cannot be translated; longer where that holds for the mode, or a stop is
+ * near. */
+static uint64_t interpret_to(const struct vcpu *v, uint64_t until, bool step)
+{
+    enum { STRETCH = 1000 };
+    struct key k = current_key(v);
+    uint64_t left = until - v->ticks;
+    if (left <= BLOCK_MAX)
+        return until;
+    return v->ticks + (step || translatable(&k) ? 1 : MIN(left, (uint64_t)STRETCH));
+}
+
 static enum engine_stop dbt_run(struct engine *e, uint64_t until)
 {
     struct dbt *d = (struct dbt *)e;
@@ -275,8 +287,7 @@ static enum engine_stop dbt_run(struct engine *e, uint64_t until)
             enter(d, code);
             continue;
         }
-        uint64_t to = until - v->ticks <= BLOCK_MAX ? until : v->ticks + 1;
-        enum engine_stop why = d->interp->ops->run(d->interp, to);
+        enum engine_stop why = d->interp->ops->run(d->interp, interpret_to(v, until, step));
         if (why != STOP_TICKS || v->ticks >= until)
             return why;
     }
