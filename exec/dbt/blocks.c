@@ -135,15 +135,20 @@ static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
 
 void blocks_flush(struct dbt *d)
 {
-    for (uint32_t i = 0; i < d->blocks; i++)
+    for (uint32_t i = 0; i < d->blocks; i++) {
+        d->bucket[bucket_of(d->block[i].page, d->block[i].va)] = 0;
         for (unsigned part = 0; part < 2; part++) {
             struct part p = part_of(&d->block[i], part);
             if (p.page != MEM_NO_PAGE)
                 d->page_blocks[p.page] = 0, d->code_lines[p.page] = 0;
         }
-    memset(d->bucket, 0, BUCKETS * sizeof(*d->bucket));
-    map_clear(d->jump_caches, (size_t)JUMP_CACHES * JC_LEN);
-    map_clear(d->ret_caches, (size_t)RET_CACHES * RC_LEN);
+    }
+    for (unsigned i = 0; i < JUMP_CACHES; i++)
+        if (d->jump_caches_used >> i & 1)
+            map_clear(d->jump_caches + (size_t)i * JC_LEN, JC_LEN);
+    memset(d->ret_caches, 0, (size_t)RET_CACHES * RC_LEN);
+    d->jump_caches_used = 0;
+    d->cur_dtlb = NULL; /* so that the next one is marked again */
     d->blocks = d->sites = d->links = 0;
     d->pos = d->arena.first;
     d->generation++;
@@ -183,6 +188,7 @@ void blocks_select(struct dbt *d)
         map_clear(jc, JC_LEN);
         d->jump_cache_key[i] = d->key;
     }
+    d->jump_caches_used |= UINT64_C(1) << i;
     d->arena.hot->jump_cache = (uintptr_t)jc;
     uint8_t *rc = d->ret_caches + (size_t)d->key.mmu_mode * RC_LEN;
     if (!block_same_key(&d->ret_cache_key[d->key.mmu_mode], &d->key)) {

@@ -181,6 +181,7 @@ enum {
     RC_LEN = RC_ENTRIES << JC_ENTRY_SHIFT,
     RET_CACHES = MMU_CACHED,
 };
+_Static_assert(JUMP_CACHES <= 64, "a bit each");
 _Static_assert(sizeof(struct jc_entry) == 1 << JC_ENTRY_SHIFT, "as translated code indexes it");
 
 /* What a slow path needs to know of an instruction. */
@@ -208,6 +209,7 @@ struct dbt {
     uint32_t *page_blocks; /* by page: block_ref() */
     uint64_t *code_lines;  /* by page: 64-byte lines that blocks cover */
     uint8_t *jump_caches;
+    uint64_t jump_caches_used; /* since the last flush, a bit each */
     uint8_t *ret_caches;
     struct key jump_cache_key[JUMP_CACHES], ret_cache_key[RET_CACHES]; /* each holds code of one key */
     struct insn_slot *slot;
