@@ -93,6 +93,69 @@ static void load_vec(struct emit *e)
     emit_store_imm8(e, HOT(vec_live), 1);
 }
 
+/* XSAVE (4) and XRSTOR (5) of hot.x87_image; rax and rdx are lost. With a mask of the x87 unit alone they leave vector
+ * registers and MXCSR as they are. */
+static void xsave_x87(struct emit *e, unsigned ext)
+{
+    struct host_insn in = {.map = 1, .opcode = 0xae, .modrm = true, .reg = (uint8_t)ext, .is_mem = true,
+                           .mem = HOT(x87_image), .w = true};
+    emit_mov_ri(e, H_RAX, 1);
+    emit_mov_ri(e, H_RDX, 0);
+    emit_insn(e, &in);
+}
+
+/* The first 8 bytes of an XSAVE image: FCW FSW FTW FOP, and as many behind st[] in struct x87. */
+enum { X87_CONTROL = offsetof(struct x87, fcw), IMAGE_ST = 32, AFTER_FCW = 2 };
+_Static_assert(offsetof(struct x87, fop) == X87_CONTROL + 6 && offsetof(struct x87, st) == 0,
+               "copied as FXSAVE has them");
+
+static struct host_mem x87_image(unsigned at)
+{
+    return hm_rip((int32_t)offsetof(struct hot, x87_image) - HOT_LEN + (int32_t)at);
+}
+
+/* If it is live: the x87 state to vcpu_state; the host's own state after that. rax, rdx and r10 are lost. FCW is in
+ * vcpu_state already. */
+static void store_x87(struct emit *e)
+{
+    emit_cmp8_mi(e, HOT(x87_live), 0);
+    uint32_t none = emit_jcc_fwd(e, HC_Z);
+    xsave_x87(e, 4);
+    emit_u8(e, 0xdb), emit_u8(e, 0xe3); /* fninit */
+    emit_load(e, H_R10, HOT(x87));
+    for (unsigned i = 0; i < sizeof((struct x87){0}.st); i += 8) {
+        emit_load(e, H_RAX, x87_image(IMAGE_ST + i));
+        emit_store(e, hm_base(H_R10, (int32_t)i), H_RAX);
+    }
+    struct host_insn store32 = {.opcode = 0x89, .modrm = true, .reg = H_RAX, .is_mem = true,
+                                .mem = hm_base(H_R10, X87_CONTROL + AFTER_FCW)};
+    emit_load32(e, H_RAX, x87_image(AFTER_FCW)); /* FSW, FTW and a byte of zeros */
+    emit_insn(e, &store32);
+    emit_load(e, H_RAX, HOT(x87_fip));
+    emit_store(e, hm_base(H_R10, offsetof(struct x87, fip)), H_RAX);
+    emit_store_imm8(e, HOT(x87_live), 0);
+    emit_patch(e, none, e->pos);
+}
+
+/* rax, rdx and r10 are lost. */
+static void load_x87(struct emit *e)
+{
+    emit_load(e, H_R10, HOT(x87));
+    for (unsigned i = 0; i < sizeof((struct x87){0}.st); i += 8) {
+        emit_load(e, H_RAX, hm_base(H_R10, (int32_t)i));
+        emit_store(e, x87_image(IMAGE_ST + i), H_RAX);
+    }
+    emit_load(e, H_RAX, hm_base(H_R10, X87_CONTROL));
+    emit_store(e, x87_image(0), H_RAX);
+    emit_load(e, H_RAX, hm_base(H_R10, offsetof(struct x87, fip)));
+    emit_store(e, HOT(x87_fip), H_RAX);
+    emit_store_imm(e, x87_image(8), 0);                /* the host's FIP and FDP are nobody's */
+    emit_store_imm(e, x87_image(16), 0);
+    emit_store_imm(e, x87_image(X87_IMAGE_HEADER), 1); /* XSTATE_BV: the image holds this unit's state */
+    xsave_x87(e, 5);
+    emit_store_imm8(e, HOT(x87_live), 1);
+}
+
 /* RAX from hot.aflags to the host's flags; RAX is lost. */
 static void flags_from_rax(struct emit *e)
 {
@@ -173,6 +236,10 @@ static void after_c(struct emit *e, bool called)
         uint32_t no_vec = emit_jcc_fwd(e, HC_Z);
         load_vec(e);
         emit_patch(e, no_vec, e->pos);
+        emit_cmp8_mi(e, HOT(x87_reload), 0);
+        uint32_t no_x87 = emit_jcc_fwd(e, HC_Z);
+        load_x87(e);
+        emit_patch(e, no_x87, e->pos);
         emit_cmp8_mi(e, HOT(flags_reload), 0);
         uint32_t no_flags = emit_jcc_fwd(e, HC_Z);
         load_guest(e);
@@ -202,6 +269,7 @@ static uint32_t make_call(struct emit *e)
     adjust_rsp(e, -8);
     store_guest(e);
     store_vec(e);
+    store_x87(e);
     call_c(e, HOT(c_call));
     after_c(e, true);
     return at;
@@ -212,6 +280,7 @@ static uint32_t make_jump(struct emit *e, struct host_mem fn)
     uint32_t at = e->pos;
     store_guest(e);
     store_vec(e);
+    store_x87(e);
     call_c(e, fn);
     after_c(e, false);
     return at;
@@ -221,6 +290,18 @@ static uint32_t make_vec_load(struct emit *e)
 {
     uint32_t at = e->pos;
     load_vec(e);
+    ret(e);
+    return at;
+}
+
+static uint32_t make_x87_load(struct emit *e)
+{
+    uint32_t at = e->pos;
+    push(e, H_RAX);
+    push(e, H_RDX);
+    load_x87(e);
+    pop(e, H_RDX);
+    pop(e, H_RAX);
     ret(e);
     return at;
 }
@@ -258,6 +339,7 @@ static void make_thunks(struct arena *a)
     a->link = make_jump(&e, HOT(c_link));
     a->leave = make_jump(&e, HOT(c_leave));
     a->vec_load = make_vec_load(&e);
+    a->x87_load = make_x87_load(&e);
     a->flags_get = make_flags_get(&e);
     a->first = (e.pos + 63) & ~63u;
 }

@@ -2,6 +2,7 @@
 #include "exec/dbt/dbt.h"
 #include "exec/dbt/dbt_engine.h"
 #include "exec/interp/interp.h"
+#include "exec/x86/fpu.h"
 #include "exec/x86/run.h"
 #include "exec/x86/sys.h"
 
@@ -38,6 +39,8 @@ static struct key current_key(const struct vcpu *v)
     bool sse = !(s->cr0 & (CR0_EM | CR0_TS)) && (s->cr4 & CR4_OSFXSR);
     bool avx = !(s->cr0 & CR0_TS) && (s->cr4 & CR4_OSXSAVE) && (s->xcr0 & 6) == 6;
     k.bits = (uint8_t)((sse ? KEY_SSE : 0) | (avx ? KEY_AVX : 0) | ((s->mxcsr & MXCSR_MASKS) == MXCSR_MASKS ? KEY_MASKED : 0));
+    if (!(s->cr0 & (CR0_EM | CR0_TS)) && (s->x87.fcw & FCW_EXC) == FCW_EXC)
+        k.bits |= KEY_X87; /* rule (6) of fpu.h: nothing is pending then */
     if (c->mode == MODE_LONG64) {
         k.bits |= KEY_FLAT | KEY_FLAT_FS | KEY_FLAT_GS;
         return k;
@@ -203,6 +206,7 @@ static const void *c_call(struct dbt *d, uint32_t site_id)
     h->seg_base[S_FS] = c->seg_base[S_FS];
     h->seg_base[S_GS] = c->seg_base[S_GS];
     h->vec_reload = site.flags & SITE_VEC;
+    h->x87_reload = site.flags & SITE_X87;
     h->flags_reload = site.flags & SITE_FLAGS;
     return RESUME;
 }
@@ -330,6 +334,7 @@ static struct err *dbt_create(struct machine *m, const struct engine_options *o,
     h->self = d;
     h->regs = m->vcpu.s.r;
     h->vec = m->vcpu.s.ymm[0];
+    h->x87 = m->vcpu.s.x87.st[0];
     h->c_call = (uintptr_t)c_call;
     h->c_link = (uintptr_t)c_link;
     h->c_leave = (uintptr_t)c_leave;

@@ -15,6 +15,7 @@
  *   rsp   host stack
  *   GS    the data TLB of the current address space and access mode
  *   ymm0-15, MXCSR   the guest's, while hot.vec_live is set
+ *   x87 unit   the guest's, while hot.x87_live is set, but for FIP, FDP and FOP; else the host's: empty, FCW 37f
  * Guest R10, R11, R14 and R15 live in hot.spill.
  *
  * Invariants:
@@ -25,7 +26,10 @@
  *  (4) A jump from one page to another compares the fetch TLB entry of its target with the page that the target was
  *      translated from. Within a page jumps need no check: whoever drops the fetch entry of the running page makes
  *      the running instruction the block's last.
- *  (5) A block that was dropped keeps its memory until all are; its entry jumps out, so nobody must be told. */
+ *  (5) A block that was dropped keeps its memory until all are; its entry jumps out, so nobody must be told.
+ *  (6) x87 instructions run on the host only while FCW masks all exceptions (KEY_X87). So none of them changes FDP or
+ *      FOP (exec/x86/fpu.h, (2) and (3)); FIP is in hot.x87_fip while hot.x87_live is set. vcpu_state.x87.fcw is always
+ *      right. */
 #ifndef HW_DBT_DBT_H
 #define HW_DBT_DBT_H
 
@@ -61,6 +65,7 @@ enum cc {
 /* ---- what translated code reads and writes ---- */
 
 enum { SPILL_R10, SPILL_R11, SPILL_R14, SPILL_R15, SPILL_COUNT };
+enum { X87_IMAGE_LEN = 576, X87_IMAGE_HEADER = 512 };
 
 struct dbt;
 
@@ -72,10 +77,13 @@ struct hot {
     uint8_t vec_live;   /* vector registers and MXCSR are in the host's registers, not in vcpu_state */
     uint8_t vec_reload; /* the call returns to code that counts on them */
     uint8_t flags_reload; /* the call returns to code that wants the flags in the host's register */
+    uint8_t x87_live;   /* the x87 state is in the host's unit, not in vcpu_state */
+    uint8_t x87_reload; /* the call returns to code that counts on that */
     uint64_t jump_cache; /* address of the current jump cache */
     uint64_t ret_cache;  /* and of the return cache */
     uint64_t tmp;
     uint64_t string_end[2]; /* what RDI and RSI become */
+    uint64_t x87_fip;    /* the guest's, while x87_live is set */
     uint64_t group[GROUPS_MAX]; /* host addresses of what the running block checked when it was entered */
     int64_t budget;      /* r15 while C code runs */
     uint64_t seg_base[6];
@@ -83,8 +91,10 @@ struct hot {
     struct dbt *self;
     uint64_t *regs;      /* vcpu_state.r */
     uint8_t *vec;        /* vcpu_state.ymm */
+    uint8_t *x87;        /* vcpu_state.x87 */
     uint64_t c_call, c_link, c_leave; /* C functions */
     uint32_t host_mxcsr;
+    uint8_t x87_image[X87_IMAGE_LEN] __attribute__((aligned(64))); /* for XSAVE and XRSTOR of that unit alone */
 };
 
 /* ---- code memory (arena.c) ---- */
@@ -103,6 +113,7 @@ struct arena {
     uint32_t link;     /* r11d: link; jumped to */
     uint32_t leave;    /* r11d: block; jumped to with the block's charge given back */
     uint32_t vec_load; /* called; keeps all but flags and r10 */
+    uint32_t x87_load; /* likewise */
     uint32_t flags_get; /* called; loads the flags from hot.cc_*; keeps r10 */
 };
 
@@ -124,6 +135,7 @@ enum {
     KEY_FLAT = 8,             /* CS SS DS ES: base 0, no limit */
     KEY_FLAT_FS = 16, KEY_FLAT_GS = 32, /* no limit */
     KEY_PLAIN = 64, /* of a block: the variant without groups */
+    KEY_X87 = 128,  /* usable without a fault, and no x87 exception is unmasked */
 };
 
 struct block {
@@ -153,6 +165,7 @@ enum {
     SITE_FLAGS = 2, /* code behind it wants the host's flags */
     SITE_ENDS = 4,  /* last of its block */
     SITE_GROUPS = 8, /* code behind it counts on addresses in hot.group[] */
+    SITE_X87 = 16,   /* code behind it counts on the host's x87 unit */
 };
 
 /* A direct jump out of a block. */

@@ -80,7 +80,8 @@ static bool depends(uint64_t a, uint64_t b)
            DEPENDS("imul %w[y], %w[x]") || DEPENDS("bsf %[y], %[x]") || DEPENDS("bsr %[y], %[x]") ||
            DEPENDS("tzcnt %[y], %[x]") || DEPENDS("lzcnt %[y], %[x]") || DEPENDS("popcnt %[y], %[x]") ||
            DEPENDS("andn %[y], %[x], %[x]") || DEPENDS("bextr %[y], %[x], %[x]") || DEPENDS("blsi %[y], %[x]") ||
-           DEPENDS("blsr %[y], %[x]") || DEPENDS("blsmsk %[y], %[x]") || DEPENDS("bzhi %[y], %[x], %[x]");
+           DEPENDS("blsr %[y], %[x]") || DEPENDS("blsmsk %[y], %[x]") || DEPENDS("bzhi %[y], %[x], %[x]") ||
+           DEPENDS("fld1\n\tfldz\n\tfcomip\n\tfstp %%st(0)");
 }
 
 bool flags_are_clean(void)

@@ -5,6 +5,7 @@
  * form through the translator. */
 #include "exec/dbt/translate.h"
 #include "exec/x86/lower.h"
+#include "exec/x86/lower_fp.h"
 
 /* ---- operands ---- */
 
@@ -594,6 +595,63 @@ static bool tr_rep(struct tr *t, unsigned string)
     return true;
 }
 
+/* ---- x87 ---- */
+
+/* The guest's x87 state is in the host's unit from here on. */
+static void use_x87(struct tr *t)
+{
+    if (t->x87_ready)
+        return;
+    tr_clobber_flags(t);
+    tr_load_x87(t);
+    t->x87_ready = true;
+}
+
+/* The instruction byte by byte, its memory operand checked before. With all exceptions masked a store always writes, so
+ * checking first is right. */
+static bool x87_copy(struct tr *t)
+{
+    const struct cur *c = t->cur;
+    const ZydisDecodedInstruction *zi = &c->dt.zi;
+    const ZydisDecodedOperand *mem = tr_memory_operand(t);
+    struct host_insn h = {.opcode = zi->opcode, .modrm = true, .reg = zi->raw.modrm.reg, .rm = zi->raw.modrm.rm,
+                          .is_mem = mem != NULL, .mem = hm_base(H_R10, 0)};
+    use_x87(t);
+    if (mem && !tr_group_access(t, USE_OPERAND, &h.mem)) {
+        tr_clobber_flags(t);
+        if (!tr_linear_address(t, &mem->mem, zi->address_width))
+            return false;
+        tr_check_access(t, mem->size / 8u, access_of(mem), 0);
+    }
+    if (c->flags_read || (c->flags_written && !c->produces))
+        tr_want_flags(t);
+    emit_insn(&t->e, &h);
+    if (c->flags_written)
+        t->fl = (struct flags_at){.host = true, .host_but_cf = true};
+    return true;
+}
+
+static bool tr_x87(struct tr *t)
+{
+    if (!(t->key.bits & KEY_X87) || !x87_copy(t))
+        return false;
+    t->fip = (struct fip){true, tr_va(t)};
+    return true;
+}
+
+/* FNSTSW: ES and B are 0 in the host's as in the guest's. */
+static bool tr_fnstsw(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    return (t->key.bits & KEY_X87) && x87_copy(t);
+}
+
+static bool tr_fwait(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    return t->key.bits & KEY_X87;
+}
+
 /* ---- rows: stack and control ---- */
 
 static unsigned word(const struct tr *t) { return t->long64 ? 8 : 4; }
@@ -878,6 +936,9 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     ROW(JMP, tr_jmp, 0) ROW(CALL, tr_call, 0) ROW(RET, tr_ret, 0) ROW(CLTS, tr_last, 0) ROW(LDMXCSR, tr_last, 0)
     ROW(VLDMXCSR, tr_last, 0) ROW(FXRSTOR, tr_last, 0) ROW(XRSTOR, tr_last, 0) ROW(FXRSTOR64, tr_last, 0)
     ROW(XRSTOR64, tr_last, 0)
+    ROW(FNINIT, tr_last, 0) ROW(FLDCW, tr_last, 0) ROW(FLDENV, tr_last, 0) ROW(FNSTENV, tr_last, 0)
+    ROW(FNSAVE, tr_last, 0) ROW(FRSTOR, tr_last, 0)
+    ROW(FNSTSW, tr_fnstsw, 0) ROW(FWAIT, tr_fwait, 0)
     ROW(MASKMOVDQU, tr_handler, 0) ROW(VMASKMOVDQU, tr_handler, 0) ROW(VMASKMOVPS, tr_handler, 0)
     ROW(VMASKMOVPD, tr_handler, 0) ROW(VPMASKMOVD, tr_handler, 0) ROW(VPMASKMOVQ, tr_handler, 0)
     ROW(STMXCSR, tr_handler, 0) ROW(VSTMXCSR, tr_handler, 0)
@@ -919,5 +980,7 @@ bool tr_insn(struct tr *t)
         return tr_rep(t, info->arg);
     if (!r->fn && moves_data && (info->attrs & (AT_SSE | AT_AVX)) && !(info->attrs & AT_FPU))
         return tr_vector(t, info->attrs);
+    if (!r->fn && info->lower == lower_x87)
+        return tr_x87(t);
     return r->fn && r->fn(t, r->arg);
 }

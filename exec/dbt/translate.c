@@ -250,6 +250,7 @@ static void add_stub(struct tr *t, struct stub s)
 {
     s.index = (uint8_t)t->n;
     s.fl = t->fl;
+    s.fip = t->fip;
     t->stub[t->stubs++] = s;
 }
 
@@ -262,7 +263,7 @@ uint32_t tr_site(struct tr *t, unsigned flags)
 
 static unsigned mid_block_flags(const struct tr *t)
 {
-    return (t->vec_ready ? SITE_VEC : 0) | (t->groups ? SITE_GROUPS : 0);
+    return (t->vec_ready ? SITE_VEC : 0) | (t->x87_ready ? SITE_X87 : 0) | (t->groups ? SITE_GROUPS : 0);
 }
 
 void tr_slow_if(struct tr *t, enum host_cond cc)
@@ -278,6 +279,26 @@ void tr_load_vectors(struct tr *t)
     emit_cmp8_mi(&t->e, HOT(vec_live), 0);
     uint32_t jump_pos = emit_jcc_fwd(&t->e, HC_Z);
     add_stub(t, (struct stub){.kind = STUB_VEC, .jump_pos = jump_pos, .resume = t->e.pos});
+}
+
+void tr_load_x87(struct tr *t)
+{
+    tr_forget_r10(t);
+    emit_cmp8_mi(&t->e, HOT(x87_live), 0);
+    uint32_t jump_pos = emit_jcc_fwd(&t->e, HC_Z);
+    add_stub(t, (struct stub){.kind = STUB_X87, .jump_pos = jump_pos, .resume = t->e.pos});
+}
+
+/* r11 is lost; flags stay. */
+static void store_fip(struct tr *t, struct fip *f)
+{
+    if (f->due && f->va == (uint64_t)(int64_t)(int32_t)f->va) {
+        emit_store_imm(&t->e, HOT(x87_fip), (int32_t)f->va);
+    } else if (f->due) {
+        emit_mov_ri(&t->e, H_R11, f->va);
+        emit_store(&t->e, HOT(x87_fip), H_R11);
+    }
+    f->due = false;
 }
 
 _Static_assert(sizeof(struct tlb_entry) == 32 && offsetof(struct tlb_entry, tag_r) == 0, "as the code below indexes it");
@@ -312,8 +333,10 @@ void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned alig
 
 void tr_call_handler(struct tr *t)
 {
-    bool ends = (t->cur->in.flags & INSN_ENDS) != 0;
+    bool ends = (t->cur->in.flags & INSN_ENDS) || t->cur->slow_leaves;
     tr_flags_to_memory(t);
+    store_fip(t, &t->fip);
+    t->x87_ready = false; /* the next x87 instruction finds out */
     emit_mov_ri(&t->e, H_R11, tr_site(t, ends ? SITE_ENDS : mid_block_flags(t)));
     emit_call(&t->e, t->d->arena.call);
     t->fl = (struct flags_at){.mem = true, .raw = true};
@@ -449,6 +472,7 @@ static void emit_stub(struct tr *t, struct stub *s)
     switch (s->kind) {
     case STUB_SLOW:
         store_flags(t, &s->fl);
+        store_fip(t, &s->fip);
         emit_mov_ri(e, H_R11, s->site);
         emit_call(e, t->d->arena.call);
         if (!(t->d->site[s->site].flags & SITE_ENDS))
@@ -456,6 +480,7 @@ static void emit_stub(struct tr *t, struct stub *s)
         break;
     case STUB_EXIT:
         store_flags(t, &s->fl);
+        store_fip(t, &s->fip);
         if (rest)
             emit_lea(e, H_R15, hm_base(H_R15, (int32_t)rest));
         if (s->va == t->va && !(t->key.bits & KEY_PLAIN))
@@ -477,6 +502,10 @@ static void emit_stub(struct tr *t, struct stub *s)
     }
     case STUB_VEC:
         emit_call(e, t->d->arena.vec_load);
+        emit_jmp(e, s->resume);
+        break;
+    case STUB_X87:
+        emit_call(e, t->d->arena.x87_load);
         emit_jmp(e, s->resume);
         break;
     }
@@ -512,7 +541,9 @@ static void analyse_flags(struct tr *t)
         if (count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !(count->imm.value.u & mask))
             c->flags_read = FL_ARITH;
     }
-    if (f->undefined & FL_ARITH && !t->d->clean_flags && zi->meta.category != ZYDIS_CATEGORY_LOGICAL)
+    /* x87 comparisons: manuals differ on OF, SF and AF. */
+    bool unsure = f->undefined & FL_ARITH || (zi->meta.category == ZYDIS_CATEGORY_X87_ALU && c->flags_written);
+    if (unsure && !t->d->clean_flags && zi->meta.category != ZYDIS_CATEGORY_LOGICAL)
         c->flags_read = FL_ARITH;
     c->produces = c->flags_written == FL_ARITH && !c->flags_read;
 }
@@ -778,6 +809,8 @@ static void translate_insn(struct tr *t)
     c->first_stub = t->stubs;
     if (!t->fl.host && !t->fl.mem && recipe_ends(t))
         tr_flags_to_memory(t); /* nothing else has them then */
+    if (c->in.flags & INSN_ENDS)
+        store_fip(t, &t->fip);
     if (!c->dt.valid || !tr_insn(t))
         tr_call_handler(t);
     end_insn(t);
@@ -847,6 +880,7 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
     }
     if (!t->ended) {
         tr_flags_to_memory(t);
+        store_fip(t, &t->fip);
         tr_exit(t, t->long64 ? va + len : (uint32_t)(va + len));
     }
     for (unsigned i = 0; i < t->stubs; i++)

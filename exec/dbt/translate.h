@@ -27,17 +27,21 @@ enum { IN_SLOT = H_NONE + 1, IN_SPILL = 32 };
 /* host_but_cf: the host's flags are the guest's but for CF. */
 struct flags_at { bool host, host_but_cf, mem, raw; struct recipe recipe; };
 
-enum stub_kind { STUB_SLOW, STUB_EXIT, STUB_VEC, STUB_LANDING, STUB_RET };
+/* The x87 FIP that hot.x87_fip does not have yet. Only who leaves the block or calls C must put it there. */
+struct fip { bool due; uint64_t va; };
+
+enum stub_kind { STUB_SLOW, STUB_EXIT, STUB_VEC, STUB_X87, STUB_LANDING, STUB_RET };
 struct stub {
     uint8_t kind;
     uint8_t index;      /* of the instruction */
     uint32_t jump_pos;  /* rel32 that leads here */
     uint32_t jump_pos2; /* another, or 0 */
-    uint32_t resume;    /* STUB_SLOW, STUB_VEC: where to go on */
+    uint32_t resume;    /* STUB_SLOW, STUB_VEC, STUB_X87: where to go on */
     uint32_t site;      /* STUB_SLOW */
     uint64_t va;        /* STUB_EXIT, STUB_LANDING: target */
     unsigned pop;       /* STUB_RET: bytes taken from the stack */
     struct flags_at fl;
+    struct fip fip;
 };
 enum { STUBS_MAX = 4 * BLOCK_MAX };
 
@@ -79,6 +83,8 @@ struct tr {
     uint32_t entry;
     unsigned n;           /* index of the current instruction */
     bool vec_ready;       /* vector registers are live from here on */
+    bool x87_ready;       /* so is the x87 unit */
+    struct fip fip;       /* due only while it is */
     bool ended;
     struct flags_at fl;
     struct cur *cur, *insn; /* the current one of `count` */
@@ -131,6 +137,7 @@ static inline void tr_forget_r10(struct tr *t) { t->r10_insn = R10_UNKNOWN; } /*
 /* ---- leaving ---- */
 uint32_t tr_site(struct tr *t, unsigned flags);
 void tr_load_vectors(struct tr *t); /* unless they are live; r10 and flags are lost */
+void tr_load_x87(struct tr *t);     /* likewise */
 void tr_slow_if(struct tr *t, enum host_cond cc); /* to the instruction's handler */
 void tr_call_handler(struct tr *t);               /* the whole instruction by its handler */
 void tr_exit(struct tr *t, uint64_t va);          /* a direct jump; flags are in memory */
