@@ -4,6 +4,7 @@
  * is done by its handler. How to add an instruction: a row, and perhaps a function; the instruction test runs every
  * form through the translator. */
 #include "exec/dbt/translate.h"
+#include "exec/x86/fpu.h"
 #include "exec/x86/lower.h"
 #include "exec/x86/lower_fp.h"
 
@@ -646,6 +647,71 @@ static bool tr_fnstsw(struct tr *t, unsigned arg)
     return (t->key.bits & KEY_X87) && x87_copy(t);
 }
 
+enum { X87_FCW = offsetof(struct x87, fcw) };
+
+/* The guest's FCW, as vcpu_state always has it, from or to r11; state: where struct x87 is. */
+static void x87_fcw(struct tr *t, enum host_reg state, bool store)
+{
+    struct host_insn h = {.map = store ? 0 : 1, .p66 = store, .opcode = store ? 0x89 : 0xb7, .modrm = true, .reg = H_R11,
+                          .is_mem = true, .mem = hm_base(state, X87_FCW)};
+    emit_insn(&t->e, &h);
+}
+
+/* Where the control word in memory is. */
+static bool control_word(struct tr *t, unsigned access, struct host_mem *out)
+{
+    const ZydisDecodedOperand *mem = tr_memory_operand(t);
+    if (tr_group_access(t, USE_OPERAND, out))
+        return true;
+    tr_clobber_flags(t);
+    if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
+        return false;
+    tr_check_access(t, 2, access, 0);
+    *out = hm_base(H_R10, 0);
+    return true;
+}
+
+static bool tr_fnstcw(struct tr *t, unsigned arg)
+{
+    struct host_insn store = {.p66 = true, .opcode = 0x89, .modrm = true, .reg = H_R11, .is_mem = true};
+    (void)arg;
+    if (!(t->key.bits & KEY_X87) || !control_word(t, TR_WRITE, &store.mem))
+        return false;
+    emit_load(&t->e, H_R11, HOT(x87));
+    x87_fcw(t, H_R11, false);
+    emit_insn(&t->e, &store);
+    return true;
+}
+
+/* As long as the new control word masks all exceptions too; else the rest of the block runs under another key. */
+static bool tr_fldcw(struct tr *t, unsigned arg)
+{
+    struct host_insn load = {.map = 1, .opcode = 0xb7, .modrm = true, .reg = H_R11, .is_mem = true};
+    struct host_insn not_r11 = {.opcode = 0xf7, .modrm = true, .reg = 2, .rm = H_R11};
+    struct host_insn test = {.opcode = 0xf6, .modrm = true, .rm = H_R11, .imm_len = 1, .imm = {FCW_EXC}};
+    struct host_insn fldcw = {.opcode = 0xd9, .modrm = true, .reg = 5, .is_mem = true, .mem = hm_base(H_R10, X87_FCW)};
+    (void)arg;
+    t->cur->slow_leaves = true;
+    if (!(t->key.bits & KEY_X87))
+        return false;
+    use_x87(t);
+    tr_clobber_flags(t);
+    if (!control_word(t, TR_READ, &load.mem))
+        return false;
+    emit_insn(&t->e, &load);
+    emit_insn(&t->e, &not_r11);
+    emit_insn(&t->e, &test);
+    tr_slow_if(t, HC_NZ);
+    emit_insn(&t->e, &not_r11);
+    emit_alu_ri(&t->e, 4, H_R11, FCW_WRITABLE, false);
+    emit_alu_ri(&t->e, 1, H_R11, FCW_ONE, false);
+    tr_forget_r10(t);
+    emit_load(&t->e, H_R10, HOT(x87));
+    x87_fcw(t, H_R10, true);
+    emit_insn(&t->e, &fldcw);
+    return true;
+}
+
 static bool tr_fwait(struct tr *t, unsigned arg)
 {
     (void)arg;
@@ -892,7 +958,8 @@ static bool tr_ret(struct tr *t, unsigned arg)
     return true;
 }
 
-/* Memory is accessed as a mask says. */
+/* Memory is accessed as a mask says, or the host's x87 unit might do what the guest's does not: CVTPI2PS and CVTPI2PD
+ * with a memory operand do not touch it (fpu.h, (7)). */
 static bool tr_handler(struct tr *t, unsigned arg)
 {
     (void)t, (void)arg;
@@ -936,11 +1003,12 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     ROW(JMP, tr_jmp, 0) ROW(CALL, tr_call, 0) ROW(RET, tr_ret, 0) ROW(CLTS, tr_last, 0) ROW(LDMXCSR, tr_last, 0)
     ROW(VLDMXCSR, tr_last, 0) ROW(FXRSTOR, tr_last, 0) ROW(XRSTOR, tr_last, 0) ROW(FXRSTOR64, tr_last, 0)
     ROW(XRSTOR64, tr_last, 0)
-    ROW(FNINIT, tr_last, 0) ROW(FLDCW, tr_last, 0) ROW(FLDENV, tr_last, 0) ROW(FNSTENV, tr_last, 0)
+    ROW(FNINIT, tr_last, 0) ROW(FLDENV, tr_last, 0) ROW(FNSTENV, tr_last, 0)
     ROW(FNSAVE, tr_last, 0) ROW(FRSTOR, tr_last, 0)
-    ROW(FNSTSW, tr_fnstsw, 0) ROW(FWAIT, tr_fwait, 0)
+    ROW(FNSTSW, tr_fnstsw, 0) ROW(FNSTCW, tr_fnstcw, 0) ROW(FLDCW, tr_fldcw, 0) ROW(FWAIT, tr_fwait, 0)
     ROW(MASKMOVDQU, tr_handler, 0) ROW(VMASKMOVDQU, tr_handler, 0) ROW(VMASKMOVPS, tr_handler, 0)
     ROW(VMASKMOVPD, tr_handler, 0) ROW(VPMASKMOVD, tr_handler, 0) ROW(VPMASKMOVQ, tr_handler, 0)
+    ROW(CVTPI2PS, tr_handler, 0) ROW(CVTPI2PD, tr_handler, 0)
     ROW(STMXCSR, tr_handler, 0) ROW(VSTMXCSR, tr_handler, 0)
     CC_ROWS(O, HC_O) CC_ROWS(NO, HC_NO) CC_ROWS(B, HC_B) CC_ROWS(NB, HC_NB) CC_ROWS(Z, HC_Z) CC_ROWS(NZ, HC_NZ)
     CC_ROWS(BE, HC_BE) CC_ROWS(NBE, HC_A) CC_ROWS(S, HC_S) CC_ROWS(NS, HC_NS) CC_ROWS(P, HC_P) CC_ROWS(NP, HC_NP)
