@@ -1039,6 +1039,13 @@ bool tr_is_native(const struct tr *t)
     return r->fn ? r->fn != tr_handler && r->fn != tr_last && r->fn != tr_nothing : true;
 }
 
+/* FP and vector instructions may meet a key that does not allow them. */
+bool tr_is_integer(const struct tr *t)
+{
+    const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
+    return tr_is_native(t) && rows[t->cur->dt.zi.mnemonic].fn && !(info->attrs & (AT_FPU | AT_MMX | AT_SSE | AT_AVX));
+}
+
 bool tr_insn(struct tr *t)
 {
     const struct row *r = &rows[t->cur->dt.zi.mnemonic];

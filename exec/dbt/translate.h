@@ -150,6 +150,7 @@ void tr_jump_lookup(struct tr *t); /* of the linear address in r10; r11: its jum
 /* Before anything is emitted: whether the current instruction ends the block, and whether its handler will do it. */
 bool tr_ends(struct tr *t);
 bool tr_is_native(const struct tr *t);
+bool tr_is_integer(const struct tr *t); /* native and without faults of its own, but for its accesses */
 /* Its explicit memory operand, NULL when it has none. */
 const ZydisDecodedOperand *tr_memory_operand(const struct tr *t);
 
