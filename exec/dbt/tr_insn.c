@@ -27,6 +27,19 @@ static bool is_vector(const ZydisDecodedOperand *op)
     return cls == ZYDIS_REGCLASS_XMM || cls == ZYDIS_REGCLASS_YMM;
 }
 
+static bool is_mmx(const ZydisDecodedOperand *op)
+{
+    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_MMX;
+}
+
+static bool any_operand(const struct tr *t, bool (*is)(const ZydisDecodedOperand *op))
+{
+    for (unsigned i = 0; i < t->cur->dt.zi.operand_count_visible; i++)
+        if (is(&t->cur->dt.op[i]))
+            return true;
+    return false;
+}
+
 static bool is_high_byte(const ZydisDecodedOperand *op)
 {
     return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH;
@@ -167,7 +180,7 @@ static bool rename(const struct tr *t, struct host_insn *h, struct loans *loans)
                 return false;
             h->rex8 |= op->size == 8 && host >= H_RSP;
             h->w &= !h->vex || t->long64; /* VEX.W means nothing outside 64-bit mode */
-        } else if (is_vector(op)) {
+        } else if (is_vector(op) || is_mmx(op)) {
             host = (uint8_t)ZydisRegisterGetId(op->reg.value);
         } else {
             return false;
@@ -652,8 +665,8 @@ enum { X87_FCW = offsetof(struct x87, fcw) };
 /* The guest's FCW, as vcpu_state always has it, from or to r11; state: where struct x87 is. */
 static void x87_fcw(struct tr *t, enum host_reg state, bool store)
 {
-    struct host_insn h = {.map = store ? 0 : 1, .p66 = store, .opcode = store ? 0x89 : 0xb7, .modrm = true, .reg = H_R11,
-                          .is_mem = true, .mem = hm_base(state, X87_FCW)};
+    struct host_insn h = {.map = store ? 0 : 1, .p66 = store, .opcode = store ? 0x89 : 0xb7, .modrm = true,
+                          .reg = H_R11, .is_mem = true, .mem = hm_base(state, X87_FCW)};
     emit_insn(&t->e, &h);
 }
 
@@ -716,6 +729,29 @@ static bool tr_fwait(struct tr *t, unsigned arg)
 {
     (void)arg;
     return t->key.bits & KEY_X87;
+}
+
+/* Instructions with an MMX register: what they do to TOP and tags the host's do too (fpu.h, (7)). */
+static bool tr_mmx(struct tr *t, unsigned attrs)
+{
+    const ZydisDecodedOperand *mem = tr_memory_operand(t);
+    unsigned need = KEY_X87 | KEY_SSE | (attrs & AT_FP_EXC ? KEY_MASKED : 0), size = mem ? mem->size / 8u : 0;
+    if ((t->key.bits & need) != need || (mem && mem->mem.type != ZYDIS_MEMOP_TYPE_MEM))
+        return false;
+    use_x87(t);
+    if (any_operand(t, is_vector))
+        use_vectors(t);
+    return copy(t, size >= 16 ? size - 1 : 0);
+}
+
+static bool tr_emms(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    if (!(t->key.bits & KEY_X87))
+        return false;
+    use_x87(t);
+    emit_u8(&t->e, 0x0f), emit_u8(&t->e, 0x77);
+    return true;
 }
 
 /* ---- rows: stack and control ---- */
@@ -1006,6 +1042,7 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     ROW(FNINIT, tr_last, 0) ROW(FLDENV, tr_last, 0) ROW(FNSTENV, tr_last, 0)
     ROW(FNSAVE, tr_last, 0) ROW(FRSTOR, tr_last, 0)
     ROW(FNSTSW, tr_fnstsw, 0) ROW(FNSTCW, tr_fnstcw, 0) ROW(FLDCW, tr_fldcw, 0) ROW(FWAIT, tr_fwait, 0)
+    ROW(EMMS, tr_emms, 0) ROW(MASKMOVQ, tr_handler, 0)
     ROW(MASKMOVDQU, tr_handler, 0) ROW(VMASKMOVDQU, tr_handler, 0) ROW(VMASKMOVPS, tr_handler, 0)
     ROW(VMASKMOVPD, tr_handler, 0) ROW(VPMASKMOVD, tr_handler, 0) ROW(VPMASKMOVQ, tr_handler, 0)
     ROW(CVTPI2PS, tr_handler, 0) ROW(CVTPI2PD, tr_handler, 0)
@@ -1053,6 +1090,8 @@ bool tr_insn(struct tr *t)
     bool moves_data = info->cls == INSN_HOST || info->cls == INSN_MOVE;
     if (info->cls == INSN_STRING)
         return tr_rep(t, info->arg);
+    if (!r->fn && moves_data && (info->attrs & AT_MMX) && any_operand(t, is_mmx))
+        return tr_mmx(t, info->attrs);
     if (!r->fn && moves_data && (info->attrs & (AT_SSE | AT_AVX)) && !(info->attrs & AT_FPU))
         return tr_vector(t, info->attrs);
     if (!r->fn && info->lower == lower_x87)
