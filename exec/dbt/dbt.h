@@ -27,7 +27,7 @@
  *      translated from. Within a page jumps need no check: whoever drops the fetch entry of the running page makes
  *      the running instruction the block's last.
  *  (5) A block that was dropped keeps its memory until all are; its entry jumps out, so nobody must be told.
- *  (6) x87 instructions run on the host only while FCW masks all exceptions (KEY_X87). So none of them changes FDP or
+ *  (6) x87 and MMX instructions run on the host only while FCW masks all exceptions (KEY_X87): none changes FDP or
  *      FOP (exec/x86/fpu.h, (2) and (3)); FIP is in hot.x87_fip while hot.x87_live is set. vcpu_state.x87.fcw is always
  *      right. */
 #ifndef HW_DBT_DBT_H
