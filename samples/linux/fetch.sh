@@ -25,8 +25,8 @@ exec 9>"$out/.lock"
 flock 9
 
 # What init.sh calls by name; every other busybox applet is there as `busybox NAME`.
-applets="[ awk cat date dd dmesg echo expr false grep kill ls mkdir mount poweroff printf ps reboot seq setsid sh
-         sha256sum sleep sort stty sync test tr true uname uptime wc yes"
+applets="[ awk cat date dd dmesg echo expr false grep gzip kill ls mkdir mkfifo mount poweroff printf ps reboot rm seq
+         setsid sh sha256sum sleep sort stty sync test tr true uname uptime wc yes"
 
 kernel_package()
 {

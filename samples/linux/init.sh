@@ -6,6 +6,7 @@
 #   hw.workload=shell   an interactive shell on the console; leaving it powers off (the default)
 #   hw.workload=typed   echoes typed lines while it computes; "end", or hw.rounds=N rounds of silence, ends it
 #   hw.workload=idle    sleeps hw.idle=N seconds, then powers off
+#   hw.workload=bench   the phases that tests/bench/dbt.py times: a line before each and one behind it
 #   hw.workload=boot    powers off at once
 #
 # Every line printed is of one write and begins with its workload's name, so that tests can compare and grep.
@@ -93,6 +94,74 @@ typed()
     echo "typed: $lines lines"
 }
 
+# phase NAME COMMAND...: the command between two lines that the benchmark waits for.
+phase()
+{
+    name="$1"
+    shift
+    echo "bench: begin $name"
+    "$@"
+    echo "bench: end $name"
+}
+
+gzip_times()
+{
+    i=0
+    while [ "$i" -lt "$1" ]; do
+        size="$(gzip -c /bin/busybox | wc -c)"
+        i=$((i + 1))
+    done
+    echo "bench: gzip of busybox: $size bytes"
+}
+
+# Two shells that answer each other's lines.
+ping_pong()
+{
+    mkfifo /tmp/ping /tmp/pong
+    while read -r word; do
+        echo "$word"
+    done </tmp/ping >/tmp/pong &
+    exec 3>/tmp/ping 4</tmp/pong
+    i=0
+    while [ "$i" -lt "$1" ]; do
+        echo "$i" >&3
+        read -r word <&4
+        i=$((i + 1))
+    done
+    exec 3>&- 4<&-
+    wait
+    echo "bench: the last answer is $word"
+}
+
+create_read_delete()
+{
+    mkdir /tmp/files
+    i=0
+    while [ "$i" -lt "$1" ]; do
+        echo "line $i" >"/tmp/files/$i"
+        i=$((i + 1))
+    done
+    while [ "$i" -gt 0 ]; do
+        i=$((i - 1))
+        read -r word </tmp/files/$i
+    done
+    rm -r /tmp/files
+    echo "bench: the first file says $word"
+}
+
+bench()
+{
+    for file in /sys/devices/system/cpu/vulnerabilities/*; do
+        echo "bench: mitigation ${file##*/}: $(cat "$file")"
+    done
+    phase loop count_to 100000
+    phase sha256 hash_mib 16
+    phase gzip gzip_times 2
+    phase fork fork_times 200
+    phase pipe ping_pong 4000
+    phase file create_read_delete 2000
+}
+
 workload="$(param hw.workload shell)"
 case "$workload" in
 full) compute 200000 64 200 ;;
@@ -104,6 +173,7 @@ idle)
     sleep "$seconds"
     echo "idle: uptime $(uptime_s) s"
     ;;
+bench) bench ;;
 boot) echo "boot: uptime $(uptime_s) s" ;;
 shell)
     echo "shell: $(uname -sr); 'exit' powers off"

@@ -13,6 +13,7 @@ header:
 start32:
     cli
     mov $stack_top, %esp
+    mov %ebx, boot_info
     /* pml4[0] -> pdpt_low -> pd_low[0..3]: 4 GiB in 2 MiB pages, supervisor by their leaves; pml4[1] -> pdpt_user ->
      * pd_user: user */
     movl $pdpt_low + 7, pml4
@@ -147,4 +148,6 @@ stack_top:
     .globl trap_stack_top
 trap_stack_top:
 returning: .skip 4
+    .globl boot_info
+boot_info: .skip 4
     .section .note.GNU-stack, "", @progbits

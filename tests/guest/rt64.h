@@ -15,6 +15,7 @@ struct tss64 { uint32_t rsvd0; uint64_t rsp[3]; uint64_t rsvd1; uint64_t ist[7];
 extern struct tss64 tss;
 struct gate64 { uint16_t off0, sel, attr, off1; uint32_t off2, rsvd; };
 extern struct gate64 idt[256];
+extern uint32_t boot_info; /* address of Multiboot's information */
 extern volatile uint64_t pml4[512], pdpt_low[512], pd_low[4][512];
 extern uint8_t user_stack[4096], ist_stack[4096];
 #define USER_STACK_TOP ((unsigned long)user_stack + sizeof(user_stack) + USER_ALIAS)
