@@ -18,6 +18,8 @@ static void flip(void *arg, struct machine *m)
 static void to_console(void *arg, const uint8_t *data, size_t len)
 {
     console_write(arg, data, len);
+    if (memchr(data, '\n', len)) /* whoever watches sees the lines when they come */
+        console_flush(arg);
 }
 
 static struct err *verdict(struct replayer *r, const struct options *o, const struct vm *vm, enum session_end end, int *status)
