@@ -11,6 +11,8 @@ build_packages=(gcc libc6-dev binutils cmake ninja-build python3 acpica-tools
 sample_packages=(cpio ca-certificates)
 # What only the tests need: the second compiler with its sanitizer and fuzzer run-times, and the shell lint.
 test_packages=(clang llvm libclang-rt-14-dev shellcheck)
+# What the benchmark compares with; without it, its rows say so.
+bench_packages=(qemu-system-x86)
 
 usage()
 {
@@ -22,7 +24,8 @@ usage: ./setup.sh COMMAND
   demo       build it, record a boot of Debian's own kernel, replay it, and say whether the two agree
   test       build everything and run all tests; the last line counts them
   soak       record and replay the full workload twenty times, compare the engines (hours); writes docs/soak.md
-  bench      speed of the engine and cost of recording
+  bench      speed of the engines beside QEMU's, cost of recording (half an hour); writes docs/performance.md
+  bench quick   the same in few rounds (ten minutes), printed only
 
 Every command installs missing packages first, which needs root.
 END
@@ -80,8 +83,14 @@ soak)
     ;;
 bench)
     install_packages "${build_packages[@]}" "${sample_packages[@]}"
+    (install_packages "${bench_packages[@]}") || echo "setup.sh: no QEMU to compare with" >&2
     build
-    exec python3 tests/bench/interp.py build/release/hyperwind build/bench
+    if [ "${2:-}" = quick ]; then
+        python3 tests/bench/interp.py build/release/hyperwind build/bench --pairs 2 --no-document
+        exec python3 tests/bench/dbt.py build/release/hyperwind build/bench --rounds 2 --pairs 3 --no-document
+    fi
+    python3 tests/bench/interp.py build/release/hyperwind build/bench
+    exec python3 tests/bench/dbt.py build/release/hyperwind build/bench
     ;;
 help | -h | --help)
     usage

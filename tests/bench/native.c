@@ -1,4 +1,4 @@
-/* tests/bench/native.c: the workloads as a Linux program. usage: native NAME ITERATIONS */
+/* tests/bench/native.c: the workloads as a Linux program. usage: bench_native NAME ITERATIONS */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,10 @@ int main(int argc, char **argv)
     while (argc == 3 && w->name && strcmp(w->name, argv[1]))
         w++;
     if (argc != 3 || !w->name) {
-        fprintf(stderr, "usage: native NAME ITERATIONS\n");
+        fprintf(stderr, "usage: bench_native NAME ITERATIONS; NAME is one of");
+        for (w = workloads; w->name; w++)
+            fprintf(stderr, " %s", w->name);
+        fprintf(stderr, "\n");
         return 2;
     }
     uint8_t *room = mmap(NULL, ARENA_LEN + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

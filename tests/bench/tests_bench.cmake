@@ -1,13 +1,14 @@
 # The programs of tests/bench/dbt.py: one set of workloads as a bare-metal guest and as a Linux program.
+# Also a test: they give the same checksums everywhere.
 set(bench_src ${CMAKE_CURRENT_SOURCE_DIR}/bench)
 set(bench_out ${CMAKE_BINARY_DIR}/bench)
 set(bench_rt ${CMAKE_CURRENT_SOURCE_DIR}/guest)
 find_program(LD ld)
-if(LD)
+if(LD AND NOT HW_SANITIZE AND NOT HW_FUZZ)
   file(MAKE_DIRECTORY ${bench_out})
   set(bench_flags -std=gnu17 -O2 -fno-tree-vectorize -Wall -Wextra -Werror -fno-strict-aliasing -fno-stack-protector
-                  -fno-asynchronous-unwind-tables -fcf-protection=none -fno-pic -fno-pie -mno-red-zone -I${CMAKE_SOURCE_DIR}
-                  -I${bench_src})
+                  -fno-asynchronous-unwind-tables -fcf-protection=none -fno-pic -fno-pie -mno-red-zone
+                  -I${CMAKE_SOURCE_DIR} -I${bench_src})
   set(bench_guest_flags ${bench_flags} -m64 -ffreestanding)
   set(image ${bench_out}/guest.bin)
   add_custom_command(OUTPUT ${image} VERBATIM
@@ -25,4 +26,10 @@ if(LD)
   target_compile_options(bench_native PRIVATE ${bench_flags})
   target_link_options(bench_native PRIVATE -no-pie)
   set_target_properties(bench_native PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${bench_out})
+  find_package(Python3 COMPONENTS Interpreter)
+  if(Python3_FOUND)
+    add_test(NAME bench_workloads COMMAND Python3::Interpreter ${bench_src}/test_workloads.py
+                                          $<TARGET_FILE:hyperwind>)
+    set_tests_properties(bench_workloads PROPERTIES TIMEOUT 300)
+  endif()
 endif()

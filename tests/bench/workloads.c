@@ -16,13 +16,14 @@ enum { SEED = 88172645463325252 };
 typedef uint32_t u32x4 __attribute__((vector_size(16)));
 
 static const uint32_t sha_k[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
-    0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
-    0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
-    0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
-    0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
-    0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
 
 /* SHA-256's compression (FIPS 180-4, 6.2.2) of 16 words of type T into h: T is one lane or four side by side. */
@@ -41,7 +42,8 @@ static const uint32_t sha_k[64] = {
             T t_ = (ROTATE(a_, 2) ^ ROTATE(a_, 13) ^ ROTATE(a_, 22)) + ((a_ & b_) ^ (a_ & c_) ^ (b_ & c_));            \
             h_ = g_, g_ = f_, f_ = e_, e_ = d_ + s_, d_ = c_, c_ = b_, b_ = a_, a_ = s_ + t_;                          \
         }                                                                                                              \
-        (h)[0] += a_, (h)[1] += b_, (h)[2] += c_, (h)[3] += d_, (h)[4] += e_, (h)[5] += f_, (h)[6] += g_, (h)[7] += h_; \
+        (h)[0] += a_, (h)[1] += b_, (h)[2] += c_, (h)[3] += d_;                                                        \
+        (h)[4] += e_, (h)[5] += f_, (h)[6] += g_, (h)[7] += h_;                                                        \
     } while (0)
 
 static uint64_t run_sha(uint64_t n, uint8_t *arena)
@@ -140,7 +142,7 @@ static uint64_t run_mem(uint64_t n, uint8_t *arena)
 
 /* ---- calls and indirect jumps ---- */
 
-static __attribute__((noinline, noclone)) uint64_t fib(uint64_t n)
+static __attribute__((noinline)) uint64_t fib(uint64_t n)
 {
     /* The compiler must not turn the recursion into a loop. */
     __asm__ volatile("" : "+r"(n));
@@ -159,7 +161,8 @@ static uint64_t run_fib(uint64_t n, uint8_t *arena)
 /* A threaded interpreter: 64 instructions an iteration, each ending in an indirect jump of its own. */
 static uint64_t run_dispatch(uint64_t n, uint8_t *arena)
 {
-    static const void *const table[] = {&&op_add, &&op_xor, &&op_rotate, &&op_sub, &&op_not, &&op_swap, &&op_mul, &&op_end};
+    static const void *const table[] = {&&op_add, &&op_xor,  &&op_rotate, &&op_sub,
+                                        &&op_not, &&op_swap, &&op_mul,    &&op_end};
     uint64_t a = 1, b = 2, seed = SEED;
     for (unsigned i = 0; i < 64; i++)
         arena[i] = (uint8_t)(next_random(&seed) % 7);

@@ -1,8 +1,8 @@
 /* tests/bench/workloads.h: what the benchmark makes a CPU do, as plain C.
  *
- * The same functions are compiled into a Linux program (native.c) and into a bare-metal guest (guest.c), so that a guest's
- * time can be set against that of the CPU itself. A workload's run() prepares its data, whatever n is, and then does n
- * iterations: time(n) - time(0) is the time of n iterations. It returns a checksum, the same everywhere.
+ * The same functions are compiled into a Linux program (native.c) and into a bare-metal guest (guest.c), so that a
+ * guest's time can be set against that of the CPU itself. A workload's run() prepares its data, whatever n is, and then
+ * does n iterations: time(n) - time(0) is the time of n iterations. It returns a checksum, the same everywhere.
  *
  * How to add one: a function here and a row in workloads[]; a row in dbt.py says which class it belongs to. */
 #ifndef BENCH_WORKLOADS_H
