@@ -5,6 +5,7 @@ import resource
 import statistics
 import subprocess
 import tempfile
+import textwrap
 import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
@@ -108,8 +109,9 @@ def add_document_option(parser):
 def publish(options, title, text):
     """Prints the result. Unless --no-document, it also replaces the part of the document under this heading, or is
     added at its end."""
-    part = f"## {title}\n\n{text.strip()}\n"
-    print(part, end="")
+    lines = [line if line.startswith("|") else textwrap.fill(line, 120) for line in text.strip().splitlines()]
+    part = "\n".join([f"## {title}", "", *lines, ""])
+    print(f"\n{part}")
     if options.no_document:
         return
     with open(DOCUMENT, encoding="utf-8") as f:

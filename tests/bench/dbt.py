@@ -207,12 +207,24 @@ class Bench:
         return done.cpu if self.options.time == "cpu" else done.wall
 
     def calibrate(self, runner, test):
-        """As many iterations as take about --seconds."""
+        """As many iterations as take about --seconds. In steps: starts differ by more than a few iterations take."""
         n, goal = FIRST_ITERATIONS, self.options.seconds
         zero = self.bare_once(runner, test, 0)
-        while (took := self.bare_once(runner, test, n) - zero) < goal / 8:
-            n *= 5 if took > goal / 50 else 25
+        while (took := self.bare_once(runner, test, n) - zero) < goal / 2:
+            n *= 3 if took > goal / 10 else 10
         self.iterations[test, runner.counts] = max(1, round(n * goal / took))
+
+    def bare_iteration(self, runner, test):
+        """Seconds of one iteration."""
+        if (test, runner.counts) not in self.iterations:
+            self.calibrate(next(w for w in self.who if w.counts == runner.counts), test)
+        n = self.iterations[test, runner.counts]
+        for _ in range(3):
+            zero = self.bare_once(runner, test, 0)
+            took = self.bare_once(runner, test, n) - zero
+            if took > self.options.seconds / 4:
+                return took / n
+        raise Failed(f"{n} iterations took {took:.3f} s more than none, thrice so few")
 
     def bare_round(self, test, number):
         row = {}
@@ -220,11 +232,7 @@ class Bench:
             if not runner.bare(test, 0):
                 continue
             try:
-                if (test, runner.counts) not in self.iterations:
-                    self.calibrate(next(w for w in self.who if w.counts == runner.counts), test)
-                n = self.iterations[test, runner.counts]
-                zero = self.bare_once(runner, test, 0)
-                row[runner.name] = max(self.bare_once(runner, test, n) - zero, 1e-6) / n
+                row[runner.name] = self.bare_iteration(runner, test)
             except Failed as error:
                 self.failed(f"{test}, {runner.name}", error)
         print(f"round {number + 1}: {test}: " + ", ".join(f"{who} {duration(s)}" for who, s in row.items()), flush=True)
@@ -312,7 +320,7 @@ class Table:
         met = ""
         if against:
             of_goal = statistics.median(against) / goal
-            met = ", met" if of_goal >= 1 else f", missed: {100 * of_goal:.0f} % of it"
+            met = ", met" if of_goal >= 1 else f", missed: {math.floor(100 * of_goal)} % of it"
         cells = [name, *times, range_cell(against) if self.have_qemu else "no QEMU", f"{goal} or more{met}",
                  median_cell(ratios(rows, "TCG", "run"), "{:.2f}".format) if self.have_qemu else "no QEMU",
                  median_cell(ratios(native_rows, "run", "native"), "{:.2f}".format)]

@@ -70,8 +70,8 @@ def main():
     rate = common.spread(rates, "{:.0f}")
     cost = common.spread([100 * ratio for ratio in ratios], "{:+.1f} %")
     common.publish(options, "The reference interpreter, and recordings", f"""
-Host: {common.host()}. Guest: Debian's cloud kernel, 512 MiB, busybox. Speed and cost are processor time per tick in
-{pairs} interleaved pairs.
+Host: {common.host()}. Guest: Debian's cloud kernel, 512 MiB, busybox. Speed and cost are processor
+time per tick in {pairs} interleaved pairs.
 
 | figure | median | min | max | goal |
 |---|---|---|---|---|
