@@ -307,7 +307,10 @@ static uint32_t make_x87_load(struct emit *e)
 }
 
 /* Flags of an unknown kind into the host's register, by C when they are not raw. Keeps every register. */
-__attribute__((target("general-regs-only"))) static void settle_from_code(struct dbt *d) { flags_settle(d->v, d->arena.hot); }
+__attribute__((target("general-regs-only"))) static void settle_from_code(struct dbt *d)
+{
+    flags_settle(d->v, d->arena.hot);
+}
 
 static uint32_t make_flags_get(struct emit *e)
 {

@@ -177,7 +177,8 @@ static void fetch_lost(void *self, unsigned space, bool user, uint64_t lin)
 {
     struct dbt *d = self;
     for (unsigned mode = user ? MMU_USER : MMU_SUP; mode <= (user ? MMU_USER : MMU_SUP_AC); mode++)
-        memset(jump_cache(d, space, mode) + jc_slot(lin & ~(uint64_t)PAGE_MASK), 0, JC_PER_PAGE * sizeof(struct jc_entry));
+        memset(jump_cache(d, space, mode) + jc_slot(lin & ~(uint64_t)PAGE_MASK), 0,
+               JC_PER_PAGE * sizeof(struct jc_entry));
 }
 
 void blocks_select(struct dbt *d)
@@ -213,8 +214,8 @@ struct err *blocks_init(struct dbt *d)
     d->ret_caches = map_zero((size_t)RET_CACHES * RC_LEN);
     d->scratch = map_zero(SCRATCH_LEN);
     d->slot = map_zero(INSN_SLOTS * sizeof(*d->slot));
-    if (!d->block || !d->site || !d->link || !d->bucket || !d->page_blocks || !d->code_lines || !d->jump_caches || !d->ret_caches ||
-        !d->slot || !d->scratch)
+    if (!d->block || !d->site || !d->link || !d->bucket || !d->page_blocks || !d->code_lines || !d->jump_caches ||
+        !d->ret_caches || !d->slot || !d->scratch)
         return err_new(ERR_HOST, "out of memory for translated blocks");
     d->pos = d->arena.first;
     d->generation = 1;

@@ -38,7 +38,8 @@ static struct key current_key(const struct vcpu *v)
     struct key k = {.mode = c->mode, .mmu_mode = c->mmu_mode};
     bool sse = !(s->cr0 & (CR0_EM | CR0_TS)) && (s->cr4 & CR4_OSFXSR);
     bool avx = !(s->cr0 & CR0_TS) && (s->cr4 & CR4_OSXSAVE) && (s->xcr0 & 6) == 6;
-    k.bits = (uint8_t)((sse ? KEY_SSE : 0) | (avx ? KEY_AVX : 0) | ((s->mxcsr & MXCSR_MASKS) == MXCSR_MASKS ? KEY_MASKED : 0));
+    k.bits = (uint8_t)((sse ? KEY_SSE : 0) | (avx ? KEY_AVX : 0) |
+                       ((s->mxcsr & MXCSR_MASKS) == MXCSR_MASKS ? KEY_MASKED : 0));
     if (!(s->cr0 & (CR0_EM | CR0_TS)) && (s->x87.fcw & FCW_EXC) == FCW_EXC)
         k.bits |= KEY_X87; /* rule (6) of fpu.h: nothing is pending then */
     if (c->mode == MODE_LONG64) {
@@ -107,8 +108,8 @@ static uint64_t second_page(const struct dbt *d, uint64_t va)
     return d->key.mode == MODE_LONG64 ? next : (uint32_t)next;
 }
 
-/* The code at RIP, of the KEY_PLAIN variant when `plain`, translated when need be; NULL: something else must be done first. The state in *v is exact. May raise
- * the fetch's fault. */
+/* The code at RIP, of the KEY_PLAIN variant when `plain`, translated when need be; NULL: something else must be done
+ * first. The state in *v is exact. May raise the fetch's fault. */
 static const void *code_at_rip(struct dbt *d, bool plain)
 {
     struct vcpu *v = d->v;
@@ -145,7 +146,8 @@ static const void *code_at_rip(struct dbt *d, bool plain)
     v->brk &= ~(uint32_t)VCPU_BRK_CODE;
     if (!b || b->count > h->budget)
         return NULL;
-    if (!shorten && !plain && b->page2 == MEM_NO_PAGE) /* a crossing block whose second page was lost must come this way */
+    if (!shorten && !plain &&
+        b->page2 == MEM_NO_PAGE) /* a crossing block whose second page was lost must come this way */
         *jc = (struct jc_entry){va, arena_code(&d->arena, b->entry)};
     return arena_code(&d->arena, b->entry);
 }
@@ -159,7 +161,8 @@ static const struct insn *insn_at(struct dbt *d, const struct block *b, uint32_t
     uint64_t phys = ((uint64_t)b->page << PAGE_SHIFT) + b->off + off;
     struct insn_slot *s = &d->slot[phys * UINT64_C(0x9e3779b97f4a7c15) >> 52];
     _Static_assert(INSN_SLOTS == 1 << 12, "the hash has as many bits");
-    if (s->phys != phys || s->page2 != b->page2 || s->generation != d->generation || !block_same_key(&s->key, &b->key)) {
+    if (s->phys != phys || s->page2 != b->page2 || s->generation != d->generation ||
+        !block_same_key(&s->key, &b->key)) {
         const uint8_t *bytes = mem_page_host(d->mem, b->page) + b->off + off;
         unsigned avail = MIN((unsigned)INSN_BYTES_MAX, PAGE_SIZE - (b->off + off));
         uint8_t crossing[INSN_BYTES_MAX];
@@ -187,7 +190,6 @@ static const void *c_call(struct dbt *d, uint32_t site_id)
     const struct site site = d->site[site_id];
     const struct block *b = &d->block[site.block];
     const struct insn *in = insn_at(d, b, site.off);
-
     uint64_t lost = mmu_lost(v);
 
     flags_settle(v, h);
@@ -247,14 +249,15 @@ static const void *c_leave(struct dbt *d, uint32_t block_id)
     *jump_cache_entry(d, b->va) = (struct jc_entry){0};
     const void *code = code_at_rip(d, plain);
     /* Whoever came here had found the page to be b->page, so a successor in it may be entered at once from now on. */
-    if (code && d->flush_count == flushes && v->ticks + BLOCK_MAX <= d->end && b->page2 == MEM_NO_PAGE && mmu_fetch_page(v, b->va) == b->page && block_same_key(&b->key, &k))
+    bool lasting = code && d->flush_count == flushes && v->ticks + BLOCK_MAX <= d->end;
+    if (lasting && b->page2 == MEM_NO_PAGE && mmu_fetch_page(v, b->va) == b->page && block_same_key(&b->key, &k))
         block_forward(d, b, code);
     return code;
 }
 
 /* ---- the run loop ---- */
 
-__attribute__((noinline)) static void enter(struct dbt *d, const void *code)
+static void enter(struct dbt *d, const void *code)
 {
     ((void (*)(const void *))(uintptr_t)arena_code(&d->arena, d->arena.enter))(code);
 }

@@ -49,9 +49,9 @@ enum {
 
 /* ---- flags kept as operands (flags.c) ---- */
 
-/* How the flags follow from hot.cc_a and hot.cc_b. cc_op is cc | log2 of the operand size << 8. On top of that, cc_inc says
- * that an INC or DEC came after, with the result cc_inc_a: it has all flags but CF. A store of 8 bytes to cc_op takes
- * that back. */
+/* How the flags follow from hot.cc_a and hot.cc_b. cc_op is cc | log2 of the operand size << 8. On top of that, cc_inc
+ * says that an INC or DEC came after, with the result cc_inc_a: it has all flags but CF. A store of 8 bytes to cc_op
+ * takes that back. */
 enum cc {
     CC_RAW,   /* they are in hot.aflags, as in vcpu_state.aflags */
     CC_CMP,   /* a - b */
@@ -252,8 +252,8 @@ bool block_same_key(const struct key *a, const struct key *b);
 /* ---- translation ---- */
 
 /* A new block of at most `most` instructions at va, whose first byte lies in `page`, for key k; without `publish`
- * nobody finds it again. NULL when it would have to come from a device. May raise the fault of fetching a second page, and
- * may flush everything. */
+ * nobody finds it again. NULL when it would have to come from a device. May raise the fault of fetching a second page,
+ * and may flush everything. */
 enum { INSN_BYTES_MAX = 15 };
 /* The bytes of an instruction at the end of `page`, and those that follow in page2. */
 void crossing_bytes(const struct dbt *d, uint32_t page, uint32_t off, uint32_t page2, uint8_t out[INSN_BYTES_MAX]);

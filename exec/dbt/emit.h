@@ -1,8 +1,8 @@
 /* exec/dbt/emit.h: host machine code, byte by byte. Intel SDM vol. 2 ch. 2.
  *
- * An emitter writes through the writable view of the code arena; positions are offsets into the arena, so that code can be
- * moved between the views by adding the base of either. Writing beyond `end` sets `full` and writes nothing: the caller
- * looks once, at the end. */
+ * An emitter writes through the writable view of the code arena; positions are offsets into the arena, so that code can
+ * be moved between the views by adding the base of either. Writing beyond `end` sets `full` and writes nothing: the
+ * caller looks once, at the end. */
 #ifndef HW_DBT_EMIT_H
 #define HW_DBT_EMIT_H
 
@@ -20,7 +20,24 @@ enum host_reg {
 };
 
 /* Condition codes as in Jcc. */
-enum host_cond { HC_O, HC_NO, HC_B, HC_NB, HC_Z, HC_NZ, HC_BE, HC_A, HC_S, HC_NS, HC_P, HC_NP, HC_L, HC_GE, HC_LE, HC_G };
+enum host_cond {
+    HC_O,
+    HC_NO,
+    HC_B,
+    HC_NB,
+    HC_Z,
+    HC_NZ,
+    HC_BE,
+    HC_A,
+    HC_S,
+    HC_NS,
+    HC_P,
+    HC_NP,
+    HC_L,
+    HC_GE,
+    HC_LE,
+    HC_G
+};
 
 /* A memory operand of the host. rip: disp is the arena offset of the datum, which may be negative. */
 struct host_mem {

@@ -1,8 +1,8 @@
 /* exec/dbt/tr_insn.c: which instructions become host code, and how.
  *
- * Most are copied with their registers renamed and their memory operand replaced by [r10] (tr_copy()). What has no row here
- * is done by its handler. How to add an instruction: a row, and perhaps a function; the instruction test runs every
- * form through the translator. */
+ * Most are copied with their registers renamed and their memory operand replaced by [r10] (tr_copy()). What has no row
+ * here is done by its handler. How to add an instruction: a row, and perhaps a function; the instruction test runs
+ * every form through the translator. */
 #include "exec/dbt/translate.h"
 #include "exec/x86/fpu.h"
 #include "exec/x86/lower.h"
@@ -42,7 +42,8 @@ static bool any_operand(const struct tr *t, bool (*is)(const ZydisDecodedOperand
 
 static bool is_high_byte(const ZydisDecodedOperand *op)
 {
-    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH;
+    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value >= ZYDIS_REGISTER_AH &&
+           op->reg.value <= ZYDIS_REGISTER_BH;
 }
 
 /* The first immediate, sign-extended. */
@@ -117,7 +118,9 @@ static bool borrow(const struct tr *t, struct loans *l, const ZydisDecodedOperan
 static void base_insn(const struct tr *t, struct host_insn *h)
 {
     const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
-    static const uint8_t maps[] = {[ZYDIS_OPCODE_MAP_DEFAULT] = 0, [ZYDIS_OPCODE_MAP_0F] = 1, [ZYDIS_OPCODE_MAP_0F38] = 2,
+    static const uint8_t maps[] = {[ZYDIS_OPCODE_MAP_DEFAULT] = 0,
+                                   [ZYDIS_OPCODE_MAP_0F] = 1,
+                                   [ZYDIS_OPCODE_MAP_0F38] = 2,
                                    [ZYDIS_OPCODE_MAP_0F3A] = 3};
     *h = (struct host_insn){.map = maps[zi->opcode_map], .opcode = zi->opcode,
                             .modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM};
@@ -385,11 +388,21 @@ static bool compare_memory(struct tr *t, unsigned alu)
         t->cur->slow_leaves = true; /* its handler leaves nothing in the slot */
         tr_check_access(t, 1u << size, TR_READ, 0);
     }
-    struct host_insn load = {.map = size < 2, .opcode = size < 2 ? (uint8_t)(0xb6 + size) : 0x8b, .modrm = true, .reg = H_R11,
-                             .is_mem = true, .mem = at, .w = size == 3};
+    struct host_insn load = {.map = size < 2,
+                             .opcode = size < 2 ? (uint8_t)(0xb6 + size) : 0x8b,
+                             .modrm = true,
+                             .reg = H_R11,
+                             .is_mem = true,
+                             .mem = at,
+                             .w = size == 3};
     emit_insn(&t->e, &load);
-    struct recipe r = {.valid = true, .cc = alu == ALU_CMP ? CC_CMP : CC_TEST, .size = (uint8_t)size, .a = IN_SLOT, .b = reg,
-                       .b_imm = b_imm ? immediate(t) : 0, .reads = (uint16_t)(b_imm ? 0 : 1u << gpr_of(other))};
+    struct recipe r = {.valid = true,
+                       .cc = alu == ALU_CMP ? CC_CMP : CC_TEST,
+                       .size = (uint8_t)size,
+                       .a = IN_SLOT,
+                       .b = reg,
+                       .b_imm = b_imm ? immediate(t) : 0,
+                       .reads = (uint16_t)(b_imm ? 0 : 1u << gpr_of(other))};
     if (!mem_first) {
         r.a = reg;
         r.b = IN_SLOT;
@@ -427,9 +440,14 @@ static bool add_memory(struct tr *t, unsigned alu)
     emit_insn(&t->e, &load);
     emit_store(&t->e, HOT(cc_b), H_R11);
     emit_alu_rr(&t->e, alu == ALU_ADD ? 0 : 5, reg, H_R11, size == 3);
-    t->fl = (struct flags_at){.host = true, .host_but_cf = true,
-                              .recipe = {.valid = true, .cc = alu == ALU_ADD ? CC_ADD_TO : CC_SUB_FROM, .size = (uint8_t)size,
-                                         .a = reg, .b = IN_SLOT, .reads = (uint16_t)(1u << gpr_of(a))}};
+    t->fl = (struct flags_at){.host = true,
+                              .host_but_cf = true,
+                              .recipe = {.valid = true,
+                                         .cc = alu == ALU_ADD ? CC_ADD_TO : CC_SUB_FROM,
+                                         .size = (uint8_t)size,
+                                         .a = reg,
+                                         .b = IN_SLOT,
+                                         .reads = (uint16_t)(1u << gpr_of(a))}};
     return true;
 }
 
@@ -458,8 +476,12 @@ static bool tr_inc_dec(struct tr *t, unsigned cc)
     bool ok = copy(t, 0);
     t->cur->flags_written = written;
     t->fl = (struct flags_at){.host_but_cf = true,
-                              .recipe = {.valid = true, .cc = (uint8_t)cc, .size = (uint8_t)size_log(op->size), .a = recipe_reg(op),
-                                         .b = H_NONE, .reads = (uint16_t)(1u << gpr_of(op))}};
+                              .recipe = {.valid = true,
+                                         .cc = (uint8_t)cc,
+                                         .size = (uint8_t)size_log(op->size),
+                                         .a = recipe_reg(op),
+                                         .b = H_NONE,
+                                         .reads = (uint16_t)(1u << gpr_of(op))}};
     t->cur->writes = 0; /* of what the recipe reads: this is the value it means */
     return ok;
 }
@@ -478,8 +500,13 @@ static bool tr_mov(struct tr *t, unsigned arg)
     if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || zi->opcode < 0xa0 || zi->opcode > 0xa3)
         return copy(t, 0);
     const ZydisDecodedOperand *mem = tr_memory_operand(t);
-    struct host_insn h = {.opcode = (uint8_t)((zi->opcode & 1) | (zi->opcode & 2 ? 0x88 : 0x8a)), .modrm = true, .reg = H_RAX,
-                          .is_mem = true, .mem = hm_base(H_R10, 0), .w = mem->size == 64, .p66 = mem->size == 16};
+    struct host_insn h = {.opcode = (uint8_t)((zi->opcode & 1) | (zi->opcode & 2 ? 0x88 : 0x8a)),
+                          .modrm = true,
+                          .reg = H_RAX,
+                          .is_mem = true,
+                          .mem = hm_base(H_R10, 0),
+                          .w = mem->size == 64,
+                          .p66 = mem->size == 16};
     tr_clobber_flags(t);
     if (!tr_linear_address(t, &mem->mem, zi->address_width))
         return false;
@@ -496,11 +523,13 @@ static bool tr_lea(struct tr *t, unsigned arg)
     struct loans loans = {.max = 1};
     uint8_t host = (uint8_t)tr_host_reg(gpr_of(dst));
     t->cur->in.seg = S_DS; /* a segment override means nothing here */
-    if (!(t->key.bits & KEY_FLAT) || zi->address_width == 16 || (host == H_NONE && !borrow(t, &loans, dst, false, &host)))
+    if (!(t->key.bits & KEY_FLAT) || zi->address_width == 16 ||
+        (host == H_NONE && !borrow(t, &loans, dst, false, &host)))
         return false;
     tr_linear_address(t, &mem->mem, zi->address_width); /* leaves flags alone */
     loans_out(t, &loans, false);
-    struct host_insn mov = {.opcode = 0x8b, .modrm = true, .reg = host, .rm = H_R10, .w = dst->size == 64, .p66 = dst->size == 16};
+    struct host_insn mov = {
+        .opcode = 0x8b, .modrm = true, .reg = host, .rm = H_R10, .w = dst->size == 64, .p66 = dst->size == 16};
     emit_insn(&t->e, &mov);
     loans_back(t, &loans);
     return true;
@@ -579,7 +608,8 @@ static bool tr_rep(struct tr *t, unsigned string)
     tr_flags_to_memory(t);
     tr_clobber_flags(t);
     emit_load(e, H_R11, HOT(regs));
-    struct host_insn test = {.opcode = 0xf7, .modrm = true, .is_mem = true, .mem = hm_base(H_R11, rflags), .imm_len = 4};
+    struct host_insn test = {
+        .opcode = 0xf7, .modrm = true, .is_mem = true, .mem = hm_base(H_R11, rflags), .imm_len = 4};
     put_le32(test.imm, FL_DF);
     emit_insn(e, &test);
     tr_slow_if(t, HC_NZ);
@@ -773,7 +803,8 @@ static void lea_word(struct tr *t, enum host_reg dst, struct host_mem m)
 
 static void move_word(struct tr *t, enum host_reg dst, struct host_mem m, bool load)
 {
-    struct host_insn h = {.opcode = load ? 0x8b : 0x89, .modrm = true, .reg = (uint8_t)dst, .is_mem = true, .mem = m, .w = t->long64};
+    struct host_insn h = {
+        .opcode = load ? 0x8b : 0x89, .modrm = true, .reg = (uint8_t)dst, .is_mem = true, .mem = m, .w = t->long64};
     emit_insn(&t->e, &h);
 }
 
@@ -1020,37 +1051,48 @@ struct row {
 #define COPY(m) ROW(m, tr_copy, 0)
 #define CC_ROWS(cc, code) ROW(J##cc, tr_jcc, code) COPY(SET##cc) COPY(CMOV##cc)
 
+/* clang-format off */
 static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
-    ROW(ADD, tr_alu, ALU_ADD) ROW(OR, tr_alu, ALU_OR) ROW(ADC, tr_copy, 0) ROW(SBB, tr_copy, 0)
-    ROW(AND, tr_alu, ALU_AND) ROW(SUB, tr_alu, ALU_SUB) ROW(XOR, tr_alu, ALU_XOR) ROW(CMP, tr_alu, ALU_CMP)
-    ROW(TEST, tr_alu, ALU_TEST)
-    ROW(INC, tr_inc_dec, CC_INC) ROW(DEC, tr_inc_dec, CC_DEC) COPY(NEG) COPY(NOT) COPY(SHL) COPY(SHR) COPY(SAR) COPY(ROL) COPY(ROR) COPY(RCL) COPY(RCR)
-    COPY(SHLD) COPY(SHRD) COPY(IMUL) COPY(MUL) COPY(BSF) COPY(BSR) COPY(TZCNT) COPY(LZCNT) COPY(POPCNT) COPY(BSWAP)
-    COPY(XCHG) COPY(XADD) COPY(CMPXCHG) COPY(CMPXCHG8B) ROW(CMPXCHG16B, tr_cmpxchg16, 0) COPY(MOVBE) COPY(ANDN)
-    COPY(BEXTR) COPY(BLSI) COPY(BLSMSK) COPY(BLSR) COPY(BZHI) COPY(PDEP) COPY(PEXT) COPY(SARX) COPY(SHLX) COPY(SHRX)
-    COPY(RORX) COPY(MULX) COPY(CBW) COPY(CWDE) COPY(CDQE) COPY(CWD) COPY(CDQ) COPY(CQO) COPY(CRC32) COPY(CLC) COPY(STC)
-    COPY(CMC) COPY(LAHF) COPY(SAHF) COPY(MOVZX) COPY(MOVSX) COPY(MOVSXD) COPY(MOVNTI)
+    ROW(ADD, tr_alu, ALU_ADD) ROW(OR, tr_alu, ALU_OR) ROW(AND, tr_alu, ALU_AND) ROW(SUB, tr_alu, ALU_SUB)
+    ROW(XOR, tr_alu, ALU_XOR) ROW(CMP, tr_alu, ALU_CMP) ROW(TEST, tr_alu, ALU_TEST)
+    ROW(ADC, tr_copy, 0) ROW(SBB, tr_copy, 0)
+    ROW(INC, tr_inc_dec, CC_INC) ROW(DEC, tr_inc_dec, CC_DEC)
+    COPY(NEG) COPY(NOT) COPY(SHL) COPY(SHR) COPY(SAR) COPY(ROL) COPY(ROR) COPY(RCL) COPY(RCR) COPY(SHLD) COPY(SHRD)
+    COPY(IMUL) COPY(MUL) COPY(BSF) COPY(BSR) COPY(TZCNT) COPY(LZCNT) COPY(POPCNT) COPY(BSWAP) COPY(XCHG) COPY(XADD)
+    COPY(CMPXCHG) COPY(CMPXCHG8B) COPY(MOVBE) COPY(ANDN) COPY(BEXTR) COPY(BLSI) COPY(BLSMSK) COPY(BLSR) COPY(BZHI)
+    COPY(PDEP) COPY(PEXT) COPY(SARX) COPY(SHLX) COPY(SHRX) COPY(RORX) COPY(MULX) COPY(CBW) COPY(CWDE) COPY(CDQE)
+    COPY(CWD) COPY(CDQ) COPY(CQO) COPY(CRC32) COPY(CLC) COPY(STC) COPY(CMC) COPY(LAHF) COPY(SAHF) COPY(MOVZX)
+    COPY(MOVSX) COPY(MOVSXD) COPY(MOVNTI)
+    ROW(CMPXCHG16B, tr_cmpxchg16, 0)
     ROW(BT, tr_bit, 0) ROW(BTS, tr_bit, 0) ROW(BTR, tr_bit, 0) ROW(BTC, tr_bit, 0)
-    ROW(MOV, tr_mov, 0) ROW(LEA, tr_lea, 0)
+    ROW(MOV, tr_mov, 0)
+    ROW(LEA, tr_lea, 0)
     ROW(NOP, tr_nothing, 0) ROW(PAUSE, tr_nothing, 0) ROW(LFENCE, tr_nothing, 0) ROW(SFENCE, tr_nothing, 0)
     ROW(MFENCE, tr_nothing, 0) ROW(PREFETCHNTA, tr_nothing, 0) ROW(PREFETCHT0, tr_nothing, 0)
     ROW(PREFETCHT1, tr_nothing, 0) ROW(PREFETCHT2, tr_nothing, 0) ROW(PREFETCHW, tr_nothing, 0)
-    ROW(PUSH, tr_push, 0) ROW(POP, tr_pop, 0) ROW(LEAVE, tr_leave, 0)
-    ROW(JMP, tr_jmp, 0) ROW(CALL, tr_call, 0) ROW(RET, tr_ret, 0) ROW(CLTS, tr_last, 0) ROW(LDMXCSR, tr_last, 0)
-    ROW(VLDMXCSR, tr_last, 0) ROW(FXRSTOR, tr_last, 0) ROW(XRSTOR, tr_last, 0) ROW(FXRSTOR64, tr_last, 0)
-    ROW(XRSTOR64, tr_last, 0)
-    ROW(FNINIT, tr_last, 0) ROW(FLDENV, tr_last, 0) ROW(FNSTENV, tr_last, 0)
-    ROW(FNSAVE, tr_last, 0) ROW(FRSTOR, tr_last, 0)
-    ROW(FNSTSW, tr_fnstsw, 0) ROW(FNSTCW, tr_fnstcw, 0) ROW(FLDCW, tr_fldcw, 0) ROW(FWAIT, tr_fwait, 0)
-    ROW(EMMS, tr_emms, 0) ROW(MASKMOVQ, tr_handler, 0)
-    ROW(MASKMOVDQU, tr_handler, 0) ROW(VMASKMOVDQU, tr_handler, 0) ROW(VMASKMOVPS, tr_handler, 0)
-    ROW(VMASKMOVPD, tr_handler, 0) ROW(VPMASKMOVD, tr_handler, 0) ROW(VPMASKMOVQ, tr_handler, 0)
-    ROW(CVTPI2PS, tr_handler, 0) ROW(CVTPI2PD, tr_handler, 0)
+    ROW(PUSH, tr_push, 0)
+    ROW(POP, tr_pop, 0)
+    ROW(LEAVE, tr_leave, 0)
+    ROW(JMP, tr_jmp, 0)
+    ROW(CALL, tr_call, 0)
+    ROW(RET, tr_ret, 0)
+    ROW(CLTS, tr_last, 0) ROW(LDMXCSR, tr_last, 0) ROW(VLDMXCSR, tr_last, 0) ROW(FXRSTOR, tr_last, 0)
+    ROW(XRSTOR, tr_last, 0) ROW(FXRSTOR64, tr_last, 0) ROW(XRSTOR64, tr_last, 0) ROW(FNINIT, tr_last, 0)
+    ROW(FLDENV, tr_last, 0) ROW(FNSTENV, tr_last, 0) ROW(FNSAVE, tr_last, 0) ROW(FRSTOR, tr_last, 0)
+    ROW(FNSTSW, tr_fnstsw, 0)
+    ROW(FNSTCW, tr_fnstcw, 0)
+    ROW(FLDCW, tr_fldcw, 0)
+    ROW(FWAIT, tr_fwait, 0)
+    ROW(EMMS, tr_emms, 0)
+    ROW(MASKMOVQ, tr_handler, 0) ROW(MASKMOVDQU, tr_handler, 0) ROW(VMASKMOVDQU, tr_handler, 0)
+    ROW(VMASKMOVPS, tr_handler, 0) ROW(VMASKMOVPD, tr_handler, 0) ROW(VPMASKMOVD, tr_handler, 0)
+    ROW(VPMASKMOVQ, tr_handler, 0) ROW(CVTPI2PS, tr_handler, 0) ROW(CVTPI2PD, tr_handler, 0)
     ROW(STMXCSR, tr_handler, 0) ROW(VSTMXCSR, tr_handler, 0)
     CC_ROWS(O, HC_O) CC_ROWS(NO, HC_NO) CC_ROWS(B, HC_B) CC_ROWS(NB, HC_NB) CC_ROWS(Z, HC_Z) CC_ROWS(NZ, HC_NZ)
     CC_ROWS(BE, HC_BE) CC_ROWS(NBE, HC_A) CC_ROWS(S, HC_S) CC_ROWS(NS, HC_NS) CC_ROWS(P, HC_P) CC_ROWS(NP, HC_NP)
     CC_ROWS(L, HC_L) CC_ROWS(NL, HC_GE) CC_ROWS(LE, HC_LE) CC_ROWS(NLE, HC_G)
 };
+/* clang-format on */
 
 bool tr_ends(struct tr *t)
 {

@@ -83,10 +83,18 @@ static void sized_op(struct tr *t, uint8_t opcode8, unsigned size, uint8_t reg, 
     emit_insn(&t->e, &in);
 }
 
+static uint8_t imm_bytes(unsigned size) { return (uint8_t)(size < 2 ? size + 1 : 4); }
+
 static void sized_op_imm(struct tr *t, unsigned ext, unsigned size, uint8_t rm, int32_t imm)
 {
-    struct host_insn in = {.p66 = size == 1, .w = size == 3, .opcode = size ? 0x81 : 0x80, .modrm = true,
-                           .reg = (uint8_t)ext, .rm = rm, .rex8 = size == 0, .imm_len = (uint8_t)(size == 0 ? 1 : size == 1 ? 2 : 4)};
+    struct host_insn in = {.p66 = size == 1,
+                           .w = size == 3,
+                           .opcode = size ? 0x81 : 0x80,
+                           .modrm = true,
+                           .reg = (uint8_t)ext,
+                           .rm = rm,
+                           .rex8 = size == 0,
+                           .imm_len = imm_bytes(size)};
     put_le32(in.imm, (uint32_t)imm);
     emit_insn(&t->e, &in);
 }
@@ -95,9 +103,14 @@ static void sized_op_imm(struct tr *t, unsigned ext, unsigned size, uint8_t rm, 
 static void recipe_alu(struct tr *t, const struct recipe *r, unsigned ext, uint8_t a)
 {
     if (r->b == IN_SLOT || r->b >= IN_SPILL) {
-        struct host_insn in = {.p66 = r->size == 1, .w = r->size == 3, .opcode = (uint8_t)((ext << 3 | 2) + (r->size > 0)),
-                               .modrm = true, .reg = a, .is_mem = true,
-                               .mem = r->b == IN_SLOT ? HOT(cc_b) : tr_spill_slot(r->b - IN_SPILL), .rex8 = r->size == 0};
+        struct host_insn in = {.p66 = r->size == 1,
+                               .w = r->size == 3,
+                               .opcode = (uint8_t)((ext << 3 | 2) + (r->size > 0)),
+                               .modrm = true,
+                               .reg = a,
+                               .is_mem = true,
+                               .mem = r->b == IN_SLOT ? HOT(cc_b) : tr_spill_slot(r->b - IN_SPILL),
+                               .rex8 = r->size == 0};
         emit_insn(&t->e, &in);
     } else if (r->b == H_NONE)
         sized_op_imm(t, ext, r->size, a, r->b_imm);
@@ -121,12 +134,23 @@ static void evaluate_recipe(struct tr *t, const struct recipe *r)
     case CC_LOGIC: sized_op(t, 0x84, r->size, a, a); break;
     case CC_TEST:
         if (r->b >= IN_SPILL) {
-            struct host_insn in = {.p66 = r->size == 1, .w = r->size == 3, .opcode = r->size ? 0x85 : 0x84, .modrm = true,
-                                   .reg = a, .is_mem = true, .mem = tr_spill_slot(r->b - IN_SPILL), .rex8 = r->size == 0};
+            struct host_insn in = {.p66 = r->size == 1,
+                                   .w = r->size == 3,
+                                   .opcode = r->size ? 0x85 : 0x84,
+                                   .modrm = true,
+                                   .reg = a,
+                                   .is_mem = true,
+                                   .mem = tr_spill_slot(r->b - IN_SPILL),
+                                   .rex8 = r->size == 0};
             emit_insn(&t->e, &in);
         } else if (r->b == H_NONE) {
-            struct host_insn in = {.p66 = r->size == 1, .w = r->size == 3, .opcode = r->size ? 0xf7 : 0xf6, .modrm = true,
-                                   .rm = a, .rex8 = r->size == 0, .imm_len = (uint8_t)(r->size == 0 ? 1 : r->size == 1 ? 2 : 4)};
+            struct host_insn in = {.p66 = r->size == 1,
+                                   .w = r->size == 3,
+                                   .opcode = r->size ? 0xf7 : 0xf6,
+                                   .modrm = true,
+                                   .rm = a,
+                                   .rex8 = r->size == 0,
+                                   .imm_len = imm_bytes(r->size)};
             put_le32(in.imm, (uint32_t)r->b_imm);
             emit_insn(&t->e, &in);
         } else {
@@ -150,7 +174,8 @@ void tr_want_flags(struct tr *t)
     if (t->fl.recipe.valid && t->fl.recipe.cc < CC_INC) {
         evaluate_recipe(t, &t->fl.recipe);
     } else if (t->fl.raw) {
-        struct host_insn load = {.map = 1, .opcode = 0xb7, .modrm = true, .reg = H_RAX, .is_mem = true, .mem = HOT(aflags)};
+        struct host_insn load = {
+            .map = 1, .opcode = 0xb7, .modrm = true, .reg = H_RAX, .is_mem = true, .mem = HOT(aflags)};
         emit_mov_rr(&t->e, H_R11, H_RAX);
         emit_insn(&t->e, &load);                                 /* movzx eax, word */
         emit_u8(&t->e, 0x04), emit_u8(&t->e, 0x7f), emit_u8(&t->e, 0x9e); /* add al, 0x7f: OF; sahf */
@@ -251,6 +276,7 @@ static void add_stub(struct tr *t, struct stub s)
     s.index = (uint8_t)t->n;
     s.fl = t->fl;
     s.fip = t->fip;
+    CHECK(t->stubs < STUBS_MAX, "an instruction needs more than %d stubs", STUBS_MAX / BLOCK_MAX);
     t->stub[t->stubs++] = s;
 }
 
@@ -301,10 +327,11 @@ static void store_fip(struct tr *t, struct fip *f)
     f->due = false;
 }
 
-_Static_assert(sizeof(struct tlb_entry) == 32 && offsetof(struct tlb_entry, tag_r) == 0, "as the code below indexes it");
+_Static_assert(sizeof(struct tlb_entry) == 32 && offsetof(struct tlb_entry, tag_r) == 0,
+               "as the code below indexes it");
 
-/* Linear address in r10 to its offset in the page, compared with the last one where `size` bytes fit: above it, the TLB has no
- * such access. r11: the entry, relative to GS. */
+/* Linear address in r10 to its offset in the page, compared with the last one where `size` bytes fit: above it, the TLB
+ * has no such access. r11: the entry, relative to GS. */
 static void probe_tlb(struct tr *t, unsigned size, bool write)
 {
     struct emit *e = &t->e;
@@ -312,7 +339,8 @@ static void probe_tlb(struct tr *t, unsigned size, bool write)
     emit_mov_rr32(e, H_R11, H_R10);
     emit_shr_ri32(e, H_R11, TO_INDEX);
     emit_alu_ri(e, 4, H_R11, (TLB_SIZE - 1) << 5, false);
-    emit_alu_rm(e, 6, H_R10, hm_gs(H_R11, write ? offsetof(struct tlb_entry, tag_w) : offsetof(struct tlb_entry, tag_r)));
+    emit_alu_rm(e, 6, H_R10,
+                hm_gs(H_R11, write ? offsetof(struct tlb_entry, tag_w) : offsetof(struct tlb_entry, tag_r)));
     emit_alu_ri(e, 7, H_R10, (int32_t)(PAGE_SIZE - size), true);
 }
 
@@ -380,7 +408,8 @@ static void exit_to(struct tr *t, uint64_t va, bool always, bool plain)
         emit_patch(e, c.miss[i], e->pos);
     emit_mov_ri(e, H_R11, id);
     emit_jmp(e, d->arena.link);
-    d->link[id] = (struct link){.va = va, .block = t->block, .jump_pos = jump_pos, .page_pos = page_pos, .plain = plain};
+    d->link[id] =
+        (struct link){.va = va, .block = t->block, .jump_pos = jump_pos, .page_pos = page_pos, .plain = plain};
 }
 
 void tr_exit(struct tr *t, uint64_t va) { exit_to(t, va, false, false); }
@@ -417,7 +446,8 @@ static struct misses jump_lookup(struct tr *t)
 void tr_jump_lookup(struct tr *t)
 {
     struct misses m = jump_lookup(t);
-    add_stub(t, (struct stub){.kind = STUB_SLOW, .jump_pos = m.other, .jump_pos2 = m.zero, .site = tr_site(t, SITE_ENDS)});
+    add_stub(t,
+             (struct stub){.kind = STUB_SLOW, .jump_pos = m.other, .jump_pos2 = m.zero, .site = tr_site(t, SITE_ENDS)});
 }
 
 /* r11: the return cache's slot for the stack pointer. */
@@ -456,7 +486,8 @@ void tr_return(struct tr *t, unsigned pop)
     ret_slot(t);
     emit_alu_rm(&t->e, 7, H_R10, hm_base(H_R11, offsetof(struct jc_entry, va)));
     uint32_t miss = emit_jcc_fwd(&t->e, HC_NZ);
-    add_stub(t, (struct stub){.kind = STUB_RET, .jump_pos = miss, .jump_pos2 = zero, .pop = pop, .site = tr_site(t, SITE_ENDS)});
+    add_stub(t, (struct stub){
+                    .kind = STUB_RET, .jump_pos = miss, .jump_pos2 = zero, .pop = pop, .site = tr_site(t, SITE_ENDS)});
     take_and_jump(t, pop);
 }
 
@@ -679,10 +710,12 @@ static bool constant_rsp_step(const struct tr *t, int32_t *by)
         return false;
     bool small = false;
     int64_t x = 0;
-    if ((zi->mnemonic == ZYDIS_MNEMONIC_ADD || zi->mnemonic == ZYDIS_MNEMONIC_SUB) && op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+    if ((zi->mnemonic == ZYDIS_MNEMONIC_ADD || zi->mnemonic == ZYDIS_MNEMONIC_SUB) &&
+        op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
         x = zi->mnemonic == ZYDIS_MNEMONIC_ADD ? op[1].imm.value.s : -op[1].imm.value.s;
         small = zi->raw.imm[0].size <= 32;
-    } else if (zi->mnemonic == ZYDIS_MNEMONIC_LEA && op[1].mem.base == ZYDIS_REGISTER_RSP && op[1].mem.index == ZYDIS_REGISTER_NONE) {
+    } else if (zi->mnemonic == ZYDIS_MNEMONIC_LEA && op[1].mem.base == ZYDIS_REGISTER_RSP &&
+               op[1].mem.index == ZYDIS_REGISTER_NONE) {
         x = op[1].mem.disp.value;
         small = true;
     }
@@ -852,8 +885,16 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
     uint32_t page2;
     if (!second_page(d, va, page, &page2))
         return NULL;
-    struct tr *t = &(struct tr){.d = d, .key = *k, .long64 = k->mode == MODE_LONG64, .va = va, .page = page, .page2 = page2,
-                                .block = d->blocks, .insn = d->scratch, .fl = {.mem = true}, .r10_insn = R10_UNKNOWN,
+    struct tr *t = &(struct tr){.d = d,
+                                .key = *k,
+                                .long64 = k->mode == MODE_LONG64,
+                                .va = va,
+                                .page = page,
+                                .page2 = page2,
+                                .block = d->blocks,
+                                .insn = d->scratch,
+                                .fl = {.mem = true},
+                                .r10_insn = R10_UNKNOWN,
                                 .held = {R_ZERO, R_ZERO}};
     t->e = (struct emit){.base = d->arena.map.rw, .pos = d->pos, .end = (uint32_t)d->arena.map.len};
     struct emit *e = &t->e;
@@ -901,8 +942,15 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
     CHECK(!e->full, "a block needs more than %d bytes", CODE_ROOM);
 
     struct block *b = &d->block[d->blocks++];
-    *b = (struct block){.va = va, .page = page, .page2 = page2, .off = (uint16_t)(va & PAGE_MASK), .len = (uint16_t)len, .key = t->key,
-                        .count = (uint8_t)t->count, .entry = t->entry, .dead_stub = dead_stub};
+    *b = (struct block){.va = va,
+                        .page = page,
+                        .page2 = page2,
+                        .off = (uint16_t)(va & PAGE_MASK),
+                        .len = (uint16_t)len,
+                        .key = t->key,
+                        .count = (uint8_t)t->count,
+                        .entry = t->entry,
+                        .dead_stub = dead_stub};
     d->stats.blocks++;
     d->stats.insns += t->count;
     d->stats.bytes += e->pos - d->pos;

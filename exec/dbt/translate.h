@@ -4,14 +4,15 @@
  *   host    in the host's flags register
  *   mem     in memory, as hot.cc_* says; `raw`: surely as hot.aflags
  *   recipe  they follow from registers or constants that nothing has changed since
- * At least one always holds, because every access may fault and every block may be left: then they must be in memory. What
- * is about to destroy the host's flags calls tr_clobber_flags(), what wants them calls tr_want_flags(). */
+ * At least one always holds, because every access may fault and every block may be left: then they must be in memory.
+ * What is about to destroy the host's flags calls tr_clobber_flags(), what wants them calls tr_want_flags(). */
 #ifndef HW_DBT_TRANSLATE_H
 #define HW_DBT_TRANSLATE_H
 
 #include "exec/dbt/dbt.h"
 
-/* CC_CMP..CC_DEC of registers, constants and what is in its slot already. The base of CC_INC and CC_DEC is in memory. */
+/* CC_CMP..CC_DEC of registers, constants and what is in its slot already. The base of CC_INC and CC_DEC is in memory.
+ */
 struct recipe {
     bool valid;
     uint8_t cc;         /* enum cc */
@@ -53,17 +54,21 @@ struct cur {
     uint16_t off;         /* from the block's start */
     uint16_t flags_read, flags_written; /* FL_ARITH bits */
     bool produces;        /* writes all arithmetic flags and reads none */
-    bool flags_dead;      /* nobody sees the flags that it leaves: no access, exit or reader before they are written anew */
+    bool flags_dead; /* nobody sees the flags that it leaves: no access, exit or reader before they are written anew */
     uint16_t writes;      /* guest registers that it writes, as a mask */
     uint32_t first_stub;  /* its own */
     bool slow_leaves;     /* when its handler did it, the code behind it cannot go on */
-    struct use { bool yes; uint8_t group; int32_t at; } use[2]; /* USE_OPERAND, USE_STACK: accesses checked with a group */
+    struct use {
+        bool yes;
+        uint8_t group;
+        int32_t at;
+    } use[2]; /* USE_OPERAND, USE_STACK: accesses checked with a group */
 };
 enum { USE_OPERAND, USE_STACK };
 
 /* Accesses near one register that does not change, or changes by constants (RSP), before them: checked as one when the
- * block is entered, after which hot.group[] holds the host address of the lowest. If that fails, because they lie in two
- * pages or the page is not in the TLB, a variant of the block runs that checks each by itself (KEY_PLAIN). */
+ * block is entered, after which hot.group[] holds the host address of the lowest. If that fails, because they lie in
+ * two pages or the page is not in the TLB, a variant of the block runs that checks each by itself (KEY_PLAIN). */
 struct group {
     uint8_t gpr;
     bool write;
@@ -91,8 +96,8 @@ struct tr {
     unsigned count;
     struct group group[GROUPS_MAX];
     unsigned groups;
-    /* Which guest register r11 and r10 hold (R_ZERO: none), as long as nothing but code that leaves them alone was emitted
-     * since held_pos. They were stored as well. */
+    /* Which guest register r11 and r10 hold (R_ZERO: none), as long as nothing but code that leaves them alone was
+     * emitted since held_pos. They were stored as well. */
     uint8_t held[2];
     uint32_t held_pos;
     unsigned r10_group;
