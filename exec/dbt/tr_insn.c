@@ -542,6 +542,68 @@ static bool tr_bit(struct tr *t, unsigned arg)
     return (tr_memory_operand(t) && is_gpr(&t->cur->dt.op[1])) ? false : copy(t, 0);
 }
 
+/* `size`: log2 of the operand's bytes, 2 or 3. */
+static void emit_sized_rr(struct tr *t, uint8_t opcode, unsigned size, uint8_t reg, uint8_t rm)
+{
+    struct host_insn h = {.opcode = opcode, .modrm = true, .reg = reg, .rm = rm, .w = size == 3};
+    emit_insn(&t->e, &h);
+}
+
+/* Jumps to the handler when the quotient might not fit, which is #DE: exactly so for DIV, and for IDIV unless the dividend is
+ * the extended accumulator and the divisor neither 0 nor -1. */
+static void check_quotient(struct tr *t, unsigned size, uint8_t divisor, bool is_signed)
+{
+    struct emit *e = &t->e;
+    if (!is_signed) {
+        emit_sized_rr(t, 0x39, size, divisor, H_RDX); /* cmp rdx, divisor */
+        tr_slow_if(t, HC_NB);
+        return;
+    }
+    struct host_insn sar = {.opcode = 0xc1, .modrm = true, .reg = 7, .rm = H_R10, .w = size == 3, .imm_len = 1,
+                            .imm = {size == 3 ? 63 : 31}};
+    emit_mov_rr(e, H_R10, H_RAX);
+    emit_insn(e, &sar);
+    emit_sized_rr(t, 0x39, size, H_R10, H_RDX);
+    tr_slow_if(t, HC_NZ);
+    emit_lea(e, H_R10, hm_base(divisor, 1));
+    emit_alu_ri(e, 7, H_R10, 1, size == 3);
+    tr_slow_if(t, HC_BE);
+}
+
+static bool tr_div(struct tr *t, unsigned is_signed)
+{
+    const ZydisDecodedOperand *op = &t->cur->dt.op[0];
+    unsigned size = size_log(op->size);
+    uint8_t divisor = H_R11;
+    if (size < 2 || !t->d->clean_flags)
+        return false;
+    if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        struct host_mem at = hm_base(H_R10, 0);
+        if (!tr_group_access(t, USE_OPERAND, &at)) {
+            tr_clobber_flags(t);
+            if (!tr_linear_address(t, &op->mem, t->cur->dt.zi.address_width))
+                return false;
+            tr_check_access(t, 1u << size, TR_READ, 0);
+        }
+        struct host_insn load = {.opcode = 0x8b, .modrm = true, .reg = H_R11, .is_mem = true, .mem = at, .w = size == 3};
+        tr_clobber_flags(t);
+        tr_forget_r10(t);
+        emit_insn(&t->e, &load);
+    } else {
+        enum host_reg h = tr_host_reg(gpr_of(op));
+        tr_clobber_flags(t);
+        tr_forget_r10(t);
+        if (h == H_NONE)
+            emit_load(&t->e, H_R11, tr_spill_slot(gpr_of(op)));
+        else
+            divisor = (uint8_t)h;
+    }
+    check_quotient(t, size, divisor, is_signed);
+    emit_sized_rr(t, 0xf7, size, is_signed ? 7 : 6, divisor);
+    t->fl = (struct flags_at){.host = true, .host_but_cf = true};
+    return true;
+}
+
 static bool tr_cmpxchg16(struct tr *t, unsigned arg)
 {
     (void)arg;
@@ -1064,6 +1126,7 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     COPY(CWD) COPY(CDQ) COPY(CQO) COPY(CRC32) COPY(CLC) COPY(STC) COPY(CMC) COPY(LAHF) COPY(SAHF) COPY(MOVZX)
     COPY(MOVSX) COPY(MOVSXD) COPY(MOVNTI)
     ROW(CMPXCHG16B, tr_cmpxchg16, 0)
+    ROW(DIV, tr_div, 0) ROW(IDIV, tr_div, 1)
     ROW(BT, tr_bit, 0) ROW(BTS, tr_bit, 0) ROW(BTR, tr_bit, 0) ROW(BTC, tr_bit, 0)
     ROW(MOV, tr_mov, 0)
     ROW(LEA, tr_lea, 0)

@@ -797,7 +797,8 @@ static bool sees_flags(const struct tr *t, bool seen_after)
 {
     const struct cur *c = t->cur;
     const ZydisDecodedOperand *mem = tr_memory_operand(t);
-    bool checked = mem && !c->use[USE_OPERAND].yes && c->dt.zi.mnemonic != ZYDIS_MNEMONIC_LEA;
+    bool checked = (mem && !c->use[USE_OPERAND].yes && c->dt.zi.mnemonic != ZYDIS_MNEMONIC_LEA) ||
+                   c->dt.zi.mnemonic == ZYDIS_MNEMONIC_DIV || c->dt.zi.mnemonic == ZYDIS_MNEMONIC_IDIV;
     bool stack = c->dt.zi.mnemonic == ZYDIS_MNEMONIC_PUSH || c->dt.zi.mnemonic == ZYDIS_MNEMONIC_POP;
     if (!tr_is_integer(t) || checked || (stack && !c->use[USE_STACK].yes) || c->flags_read || (c->in.flags & INSN_ENDS))
         return true;
