@@ -10,7 +10,7 @@
 #include "exec/x86/host_thunk.h"
 #include "exec/x86/mmu.h"
 
-const struct engine_ops *const engines[] = {&engine_interp, &engine_dbt, &engine_mixed, NULL};
+const struct engine_ops *const engines[] = {&engine_dbt, &engine_interp, &engine_mixed, NULL};
 
 /* ---- specifications ---- */
 

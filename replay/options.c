@@ -29,7 +29,7 @@ static const struct option_row rows[] = {
     {"--clock", "host|virtual", CLOCK, AT(host_clock), BOOT,
      "guest time follows the host's (default), or is a function of ticks alone"},
     {"--cpu", "+F,-F", CPU, AT(cpu_features), BOOT, "CPU model options: sha, mitigations"},
-    {"--engine", "NAME", TEXT, AT(engine), RUNNING, "what executes the guest: interp, dbt, mixed"},
+    {"--engine", "NAME", TEXT, AT(engine), RUNNING, "what executes the guest: dbt (default), interp, mixed"},
     {"--engine", "A", TEXT, AT(engine), CMD_BISECT, "the engine in question (default dbt)"},
     {"--against", "B", TEXT, AT(against), CMD_BISECT, "the engine it is compared with (default interp)"},
     {"--console", "SPEC", TEXT, AT(console), BOOT, "COM1 goes to stdio (default), none or unix:PATH"},

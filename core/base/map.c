@@ -3,9 +3,6 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <unistd.h>
-
-#include "core/base/cleanup.h"
 
 void *map_zero(size_t len)
 {
@@ -43,34 +40,29 @@ void map_clear(void *p, size_t len)
 
 /* ---- code ---- */
 
-static int code_fd(void)
-{
-    const unsigned mfd_exec = 0x10; /* MFD_EXEC, Linux 6.3; older kernels refuse it and need it not */
-    int fd = memfd_create("hyperwind-code", MFD_CLOEXEC | mfd_exec);
-    return fd < 0 && errno == EINVAL ? memfd_create("hyperwind-code", MFD_CLOEXEC) : fd;
-}
-
-static bool map_views(struct code_map *c, int fd)
+static bool map_views(struct code_map *c)
 {
     uint8_t *room = mmap(NULL, c->lead_len + c->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room == MAP_FAILED)
         return false;
     c->lead = room;
     c->rx = room + c->lead_len;
-    void *rw = mmap(NULL, c->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *rw = mmap(NULL, c->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (rw == MAP_FAILED)
         return false;
     c->rw = rw;
     if (c->lead_len && mprotect(c->lead, c->lead_len, PROT_READ | PROT_WRITE))
         return false;
-    return mmap(c->rx, c->len, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
+    /* An old length of 0 maps shared pages a second time (mremap(2)). Without a file: a limit of file sizes, which
+     * recordings may run under, does not count. */
+    return mremap(c->rw, 0, c->len, MREMAP_MAYMOVE | MREMAP_FIXED, c->rx) != MAP_FAILED &&
+           !mprotect(c->rx, c->len, PROT_READ | PROT_EXEC);
 }
 
 struct err *code_map_init(struct code_map *c, size_t lead_len, size_t len)
 {
     *c = (struct code_map){.len = len, .lead_len = lead_len};
-    AUTO_CLOSE int fd = code_fd();
-    if (fd >= 0 && !ftruncate(fd, (off_t)len) && map_views(c, fd))
+    if (map_views(c))
         return NULL;
     struct err *e = err_errno(ERR_HOST, errno, "mapping %zu bytes of code memory", len);
     code_map_deinit(c);

@@ -11,7 +11,7 @@ void map_free(void *p, size_t len); /* the same len; NULL is fine */
 void *map_zero_huge(size_t len);
 void map_clear(void *p, size_t len); /* zero it and give its memory back */
 
-/* Memory for generated code: one memfd mapped twice, writable at rw and executable at rx; no mapping is both. `lead` bytes of
+/* Memory for generated code: the same pages mapped twice, writable at rw and executable at rx; no mapping is both. `lead` bytes of
  * plain memory lie right before rx, so that code reaches them relative to RIP. Multiples of 4 KiB. */
 struct code_map {
     uint8_t *rw, *rx, *lead;

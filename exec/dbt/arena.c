@@ -1,7 +1,6 @@
 /* exec/dbt/arena.c: code memory and the thunks through which translated code is entered and left. See dbt.h.
  *
- * The code is one memfd mapped twice, writable and executable; no mapping is both. The hot page lies right before the
- * executable view, so that code reaches it relative to RIP. */
+ * Code memory is a code_map with the hot page as its lead. */
 #include "exec/dbt/dbt.h"
 
 static const uint8_t pinned[][2] = { /* guest register, host register */

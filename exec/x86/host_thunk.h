@@ -18,7 +18,7 @@
  *
  * So an arena may forget thunks at any time (it does so when it is full, all at once) and never fails.
  *
- * The code is one memfd mapped twice, writable and executable; no mapping is both. */
+ * The code is mapped twice, writable and executable; no mapping is both. */
 #ifndef HW_X86_HOST_THUNK_H
 #define HW_X86_HOST_THUNK_H
 

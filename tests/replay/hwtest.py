@@ -147,7 +147,7 @@ def events(recording, status=OK):
 # ---- Guests ----
 
 def small_guest(*words):
-    """Arguments that run guest.S: a second for some 400 rounds."""
+    """Arguments that run guest.S: a second for some 13,000 rounds."""
     guest = os.path.join(os.environ["HW_SMALL_GUEST_DIR"], "guest.elf")
     return ["--memory", "16M", "--append", " ".join(words), guest]
 

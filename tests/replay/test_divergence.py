@@ -8,7 +8,7 @@ from hwtest import DIVERGED, check, events, path, record, rng, run, small_guest
 
 BUFFER = 0x101000  # somewhere in the 64 KiB that the guest stirs
 ROUND = 200_000  # ticks; more than the guest takes to read all of the buffer
-TICKS = 60_000_000
+TICKS = 600_000_000
 
 
 def positions(result):

@@ -15,6 +15,9 @@ from hwtest import (GUEST, HALTED, Load, Running, Typist, check, check_replay, e
                     run, small_guest)
 
 
+ENDLESS = "rounds=1000000000"  # until a `q` is typed
+
+
 def test_exit_statuses():
     """A guest's end has the same status in a run, a recording and a replay."""
     for end, status, reason in (("exit", 3, "debug-exit"), ("reset", 0, "reset"), ("triple", GUEST, "guest-crash"),
@@ -28,7 +31,7 @@ def test_exit_statuses():
 
 def test_input():
     """What is typed at random times while the guest computes arrives at the same ticks in the replay."""
-    running = Running(["record", "-o", path("a.hwr"), *small_guest("rounds=2000")], name="record")
+    running = Running(["record", "-o", path("a.hwr"), *small_guest(ENDLESS)], name="record")
     words = [bytes(rng.choices(b"abcdefghijklmnop\r", k=rng.randrange(1, 20))) for _ in range(30)]
     typist = Typist(running, [*words, b"q"], 0.2)
     running.wait_for(b"done")
@@ -54,7 +57,7 @@ def test_endless_input():
 
 def test_stopped_process():
     """Time in which the recorder was stopped is no measure of the guest's speed: its clock does not race ahead after."""
-    running = Running(["record", "-o", path("a.hwr"), *small_guest("rounds=100000")], name="record")
+    running = Running(["record", "-o", path("a.hwr"), *small_guest(ENDLESS)], name="record")
     for pause in (1, 4, 1):
         time.sleep(1)
         running.kill(signal.SIGSTOP)
@@ -73,7 +76,7 @@ def test_stopped_process():
 def test_busy_host():
     """Recorded and replayed with other processes on the machine."""
     with Load():
-        recorded = record(path("a.hwr"), small_guest("rounds=1000")).expect(3)
+        recorded = record(path("a.hwr"), small_guest("rounds=20000")).expect(3)
         check_replay(path("a.hwr"), recorded)
     check_replay(path("a.hwr"), recorded, name="quiet")
 
@@ -198,7 +201,7 @@ def record_to_socket(rounds):
 
 def test_slow_console():
     """A client that reads nothing while the guest runs gets all of its output, and the guest's time knew nothing of it."""
-    running, client = record_to_socket(600)
+    running, client = record_to_socket(20000)
     time.sleep(2)
     out = b""
     while piece := client.recv(65536):
@@ -211,7 +214,7 @@ def test_slow_console():
 
 def test_unix_console():
     """--console unix:PATH serves a client; one that goes away does not harm the guest."""
-    running, client = record_to_socket(600)
+    running, client = record_to_socket(20000)
     client.sendall(b"xy")
     out = drain(client.fileno(), 10, until=b"xy")
     client.close()
