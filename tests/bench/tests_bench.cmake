@@ -30,6 +30,6 @@ if(LD AND NOT HW_SANITIZE AND NOT HW_FUZZ)
   if(Python3_FOUND)
     add_test(NAME bench_workloads COMMAND Python3::Interpreter ${bench_src}/test_workloads.py
                                           $<TARGET_FILE:hyperwind>)
-    set_tests_properties(bench_workloads PROPERTIES TIMEOUT 300)
+    set_tests_properties(bench_workloads PROPERTIES TIMEOUT 300 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   endif()
 endif()
