@@ -182,7 +182,7 @@ struct code_stats { uint64_t blocks, insns, bytes, flushes, drops, translate_cal
 /* Where linear addresses are translated: found by va. */
 struct jc_entry { uint64_t va; const void *code; };
 enum {
-    JC_SHIFT = 6, /* a slot for so many bytes of code */
+    JC_SHIFT = 4, /* log2 of the bytes of code that share a slot */
     JC_ENTRY_SHIFT = 4, /* log2 of an entry's size */
     JC_ENTRIES = 1 << 14,
     JC_PER_PAGE = PAGE_SIZE >> JC_SHIFT,

@@ -69,22 +69,10 @@ GENERAL_REGS void flags_settle(struct vcpu *v, struct hot *h)
         (f0_ ^ f1_) & 0xffff;                                                                          \
     })
 
-/* The same for a division, whose dividend is where the flags are given and taken. */
-#define DIV_DEPENDS(ins)                                                                               \
-    ({                                                                                                 \
-        uint32_t f0_ = 0x0200, f1_ = 0xd701;                                                           \
-        __asm__("addb $0x7f, %%al\n\tsahf\n\tmov $1234, %%eax\n\tmov $0, %%edx\n\t" ins "\n\tlahf\n\tseto %%al" \
-                : "+&a"(f0_) : [y] "r"(b | 1) : "cc", "rdx");                                          \
-        __asm__("addb $0x7f, %%al\n\tsahf\n\tmov $1234, %%eax\n\tmov $0, %%edx\n\t" ins "\n\tlahf\n\tseto %%al" \
-                : "+&a"(f1_) : [y] "r"(b | 1) : "cc", "rdx");                                          \
-        (f0_ ^ f1_) & 0xffff;                                                                          \
-    })
-
-/* One-operand products are left out: IMUL with two shows the same. */
+/* One-operand products are left out: IMUL with two shows the same. Divisions do depend. */
 static bool depends(uint64_t a, uint64_t b)
 {
-    return DIV_DEPENDS("divq %q[y]") || DIV_DEPENDS("divl %k[y]") || DIV_DEPENDS("idivq %q[y]") ||
-           DIV_DEPENDS("idivl %k[y]") || DEPENDS("and %[y], %[x]") || DEPENDS("or %[y], %[x]") || DEPENDS("xor %[y], %[x]") ||
+    return DEPENDS("and %[y], %[x]") || DEPENDS("or %[y], %[x]") || DEPENDS("xor %[y], %[x]") ||
            DEPENDS("test %[y], %[x]") || DEPENDS("shl $3, %[x]") || DEPENDS("shr $3, %[x]") ||
            DEPENDS("sar $3, %[x]") || DEPENDS("shl $1, %[x]") || DEPENDS("shr $20, %w[x]") ||
            DEPENDS("shl $20, %w[x]") || DEPENDS("shll $9, %k[x]") || DEPENDS("shld $5, %[y], %[x]") ||

@@ -575,7 +575,8 @@ static bool tr_div(struct tr *t, unsigned is_signed)
     const ZydisDecodedOperand *op = &t->cur->dt.op[0];
     unsigned size = size_log(op->size);
     uint8_t divisor = H_R11;
-    if (size < 2 || !t->d->clean_flags)
+    /* What a host leaves in the flags depends on what they were, and the guard destroys those: only where nobody looks. */
+    if (size < 2 || !t->cur->flags_dead)
         return false;
     if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
         struct host_mem at = hm_base(H_R10, 0);

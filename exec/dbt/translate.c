@@ -435,7 +435,8 @@ static struct misses jump_lookup(struct tr *t)
     struct emit *e = &t->e;
     struct misses m = {.zero = jump_if_zero(t)};
     emit_mov_rr32(e, H_R11, H_R10);
-    emit_shr_ri32(e, H_R11, JC_SHIFT - JC_ENTRY_SHIFT);
+    if (JC_SHIFT > JC_ENTRY_SHIFT)
+        emit_shr_ri32(e, H_R11, JC_SHIFT - JC_ENTRY_SHIFT);
     emit_alu_ri(e, 4, H_R11, (JC_ENTRIES - 1) << JC_ENTRY_SHIFT, false);
     emit_alu_rm(e, 0, H_R11, HOT(jump_cache));
     emit_alu_rm(e, 7, H_R10, hm_base(H_R11, offsetof(struct jc_entry, va)));
@@ -575,6 +576,8 @@ static void analyse_flags(struct tr *t)
     /* x87 comparisons: manuals differ on OF, SF and AF. */
     bool unsure = f->undefined & FL_ARITH || (zi->meta.category == ZYDIS_CATEGORY_X87_ALU && c->flags_written);
     if (unsure && !t->d->clean_flags && zi->meta.category != ZYDIS_CATEGORY_LOGICAL)
+        c->flags_read = FL_ARITH;
+    if (zi->mnemonic == ZYDIS_MNEMONIC_DIV || zi->mnemonic == ZYDIS_MNEMONIC_IDIV)
         c->flags_read = FL_ARITH;
     c->produces = c->flags_written == FL_ARITH && !c->flags_read;
 }
