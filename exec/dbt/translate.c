@@ -743,18 +743,7 @@ static void track(struct tr *t, struct tracker *k)
         default: track_operand(t, k);
         }
     }
-    for (unsigned i = 0; i < zi->operand_count; i++) {
-        const ZydisDecodedOperand *op = &c->dt.op[i];
-        if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
-            continue;
-        switch (ZydisRegisterGetClass(op->reg.value)) {
-        case ZYDIS_REGCLASS_GPR8:
-        case ZYDIS_REGCLASS_GPR16:
-        case ZYDIS_REGCLASS_GPR32:
-        case ZYDIS_REGCLASS_GPR64: k->changed |= 1u << insn_gpr_offset(op->reg.value) / 8; break;
-        default: break;
-        }
-    }
+    k->changed |= c->writes;
     if (zi->mnemonic == ZYDIS_MNEMONIC_POP && tr_is_native(t))
         k->changed &= ~(1u << R_RSP); /* by 8, which is accounted for */
     if (!(k->changed >> R_RSP & 1))
