@@ -52,10 +52,12 @@ static struct key current_key(const struct vcpu *v)
     return k;
 }
 
-static bool translatable(const struct key *k)
+/* Levels 1 and 2, which nobody uses, are left to the interpreter: so mmu_mode tells whether CPL is 0 or 3. */
+static bool translatable(const struct vcpu *v, const struct key *k)
 {
     bool wide = k->mode == MODE_LONG64 || k->mode == MODE_COMPAT32 || k->mode == MODE_PROT32;
-    return wide && (k->bits & KEY_FLAT) && k->mmu_mode < MMU_CACHED;
+    bool level = v->s.cpl == 0 || v->s.cpl == 3;
+    return wide && level && (k->bits & KEY_FLAT) && k->mmu_mode < MMU_CACHED;
 }
 
 /* ---- GS: the data TLB ---- */
@@ -108,21 +110,34 @@ static uint64_t second_page(const struct dbt *d, uint64_t va)
     return d->key.mode == MODE_LONG64 ? next : (uint32_t)next;
 }
 
+/* Whether translated code may run at RIP. RF, which every IRET from a fault leaves behind, says something of one
+ * instruction only: that is done here. */
+static bool may_run(struct dbt *d)
+{
+    struct vcpu *v = d->v;
+    while (v->ticks < d->end && !run_needs_attention_but_rf(v) && !v->machine->request) {
+        if (!(v->s.rflags & FL_RF))
+            return true;
+        interp_step(d->interp, v, d->end);
+    }
+    return false;
+}
+
 /* The code at RIP, of the KEY_PLAIN variant when `plain`, translated when need be; NULL: something else must be done
  * first. The state in *v is exact. May raise the fetch's fault. */
 static const void *code_at_rip(struct dbt *d, bool plain)
 {
     struct vcpu *v = d->v;
     struct hot *h = d->arena.hot;
+    if (!may_run(d))
+        return NULL;
     h->budget = (int64_t)(d->end - v->ticks);
     h->cc_op = CC_RAW;
     h->cc_inc = 0;
     h->aflags = v->s.aflags;
-    if (h->budget <= 0 || run_needs_attention(v) || v->machine->request)
-        return NULL;
     stress_flush(d);
     select_state(d);
-    if (!translatable(&d->key))
+    if (!translatable(v, &d->key))
         return NULL;
     uint64_t va = linear_rip(v);
     struct jc_entry *jc = jump_cache_entry(d, va);
@@ -271,7 +286,7 @@ static uint64_t interpret_to(const struct vcpu *v, uint64_t until, bool step)
     uint64_t left = until - v->ticks;
     if (left <= BLOCK_MAX)
         return until;
-    return v->ticks + (step || translatable(&k) ? 1 : MIN(left, (uint64_t)STRETCH));
+    return v->ticks + (step || translatable(v, &k) ? 1 : MIN(left, (uint64_t)STRETCH));
 }
 
 static enum engine_stop dbt_run(struct engine *e, uint64_t until)
@@ -288,7 +303,7 @@ static enum engine_stop dbt_run(struct engine *e, uint64_t until)
         if (stop >= 0)
             return (enum engine_stop)stop;
         d->end = c->until = MIN(until, v->ticks + SLICE);
-        bool step = run_needs_attention(v) || event_pending(v);
+        bool step = run_needs_attention_but_rf(v) || event_pending(v);
         const void *code = step ? NULL : code_at_rip(d, false);
         if (code) {
             enter(d, code);
@@ -336,6 +351,7 @@ static struct err *dbt_create(struct machine *m, const struct engine_options *o,
     struct hot *h = d->arena.hot;
     h->self = d;
     h->regs = m->vcpu.s.r;
+    h->cpu = cpu_of(&m->vcpu);
     h->vec = m->vcpu.s.ymm[0];
     h->x87 = m->vcpu.s.x87.st[0];
     h->c_call = (uintptr_t)c_call;

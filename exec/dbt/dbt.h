@@ -5,6 +5,7 @@
  *   blocks.c     translated blocks: lookup, links, jump caches, what happens when code changes
  *   translate.c  from guest bytes to a block: the driver, flags, memory operands, exits
  *   tr_insn.c    which instructions become host code, and how
+ *   tr_sys.c     of those, the system instructions
  *   flags.c      guest flags that are kept as the operands they came from
  *
  * Host registers in translated code:
@@ -89,13 +90,18 @@ struct hot {
     uint64_t seg_base[6];
     /* constants */
     struct dbt *self;
-    uint64_t *regs;      /* vcpu_state.r */
+    uint64_t *regs;      /* vcpu_state.r: VCPU_FIELD() */
+    struct cpu *cpu;
     uint8_t *vec;        /* vcpu_state.ymm */
     uint8_t *x87;        /* vcpu_state.x87 */
     uint64_t c_call, c_link, c_leave; /* C functions */
     uint32_t host_mxcsr;
     uint8_t x87_image[X87_IMAGE_LEN] __attribute__((aligned(64))); /* for XSAVE and XRSTOR of that unit alone */
 };
+
+/* A field of struct vcpu, with hot.regs in a register. */
+#define VCPU_FIELD(reg, field)                                                                         \
+    hm_base(reg, (int32_t)offsetof(struct vcpu, field) - (int32_t)offsetof(struct vcpu, s.r))
 
 /* ---- code memory (arena.c) ---- */
 

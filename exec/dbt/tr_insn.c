@@ -270,6 +270,22 @@ static bool cc_ignores_cf(const struct tr *t)
     return t->cur->flags_read && !(t->cur->flags_read & FL_CF) && !t->cur->flags_written;
 }
 
+static bool wants_flags(const struct tr *t)
+{
+    const struct cur *c = t->cur;
+    return c->flags_read || (c->flags_written && !c->produces && !c->flags_dead);
+}
+
+/* The host executed the instruction. */
+static void set_flags(struct tr *t)
+{
+    const struct cur *c = t->cur;
+    if (c->flags_written && c->flags_dead && !c->produces)
+        t->fl.host = t->fl.host_but_cf = false; /* and where else they are, nobody will look */
+    else if (c->flags_written)
+        t->fl = (struct flags_at){.host = true, .host_but_cf = true};
+}
+
 /* The instruction itself, its memory operand checked before. `align`: as tr_check_access(). */
 static bool copy(struct tr *t, unsigned align)
 {
@@ -283,7 +299,7 @@ static bool copy(struct tr *t, unsigned align)
     uint32_t begin = t->e.pos;
     if (!rename(t, &h, &loans))
         return false;
-    bool wants = c->flags_read || (c->flags_written && !c->produces && !c->flags_dead);
+    bool wants = wants_flags(t);
     if (mem && !align && tr_group_access(t, USE_OPERAND, &h.mem)) {
         /* checked when the block was entered */
     } else if (mem) {
@@ -303,10 +319,7 @@ static bool copy(struct tr *t, unsigned align)
     loans_back(t, &loans);
     if (!mem)
         hold(t, &loans, held);
-    if (c->flags_written && c->flags_dead && !c->produces)
-        t->fl.host = t->fl.host_but_cf = false; /* and where else they are, nobody will look */
-    else if (c->flags_written)
-        t->fl = (struct flags_at){.host = true, .host_but_cf = true};
+    set_flags(t);
     return true;
 }
 
@@ -496,7 +509,11 @@ static bool tr_nothing(struct tr *t, unsigned arg)
 static bool tr_mov(struct tr *t, unsigned arg)
 {
     const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
+    const ZydisDecodedOperand *op = t->cur->dt.op;
     (void)arg;
+    if (is_gpr(&op[0]) && op[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+        ZydisRegisterGetClass(op[1].reg.value) == ZYDIS_REGCLASS_SEGMENT)
+        return tr_from_segment(t);
     if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || zi->opcode < 0xa0 || zi->opcode > 0xa3)
         return copy(t, 0);
     const ZydisDecodedOperand *mem = tr_memory_operand(t);
@@ -535,11 +552,50 @@ static bool tr_lea(struct tr *t, unsigned arg)
     return true;
 }
 
-/* The bit index of a register may reach beyond the operand. */
+/* Bit `index` of memory at `mem`: of a word that may lie anywhere. */
+static bool bit_of_memory(struct tr *t, const ZydisDecodedOperand *mem, const ZydisDecodedOperand *index)
+{
+    struct emit *e = &t->e;
+    unsigned size = size_log(mem->size);
+    enum host_reg h = tr_host_reg(gpr_of(index));
+    if (!t->long64 || size < 2 || (h == H_NONE && writes(mem)))
+        return false;
+    tr_clobber_flags(t);
+    if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
+        return false;
+    struct host_insn sign_extend = {.opcode = size == 3 ? 0x8b : 0x63, .modrm = true, .reg = H_R11, .w = true,
+                                    .rm = (uint8_t)h, .is_mem = h == H_NONE};
+    if (h == H_NONE)
+        sign_extend.mem = tr_spill_slot(gpr_of(index));
+    emit_insn(e, &sign_extend);
+    struct host_insn to_words = {.opcode = 0xc1, .modrm = true, .reg = 7, .rm = H_R11, .w = true, .imm_len = 1,
+                                 .imm = {(uint8_t)(size + 3)}};
+    emit_insn(e, &to_words);
+    struct host_mem word = {.base = H_R10, .index = H_R11, .scale = (uint8_t)size};
+    emit_lea(e, H_R10, word);
+    tr_check_access(t, 1u << size, access_of(mem), 0);
+    if (wants_flags(t))
+        tr_want_flags(t);
+    struct host_insn op = {.map = 1, .opcode = t->cur->dt.zi.opcode, .modrm = true, .rm = H_R11, .w = size == 3};
+    struct host_insn move = {.opcode = 0x8b, .modrm = true, .reg = H_R11, .is_mem = true, .mem = hm_base(H_R10, 0),
+                             .w = size == 3};
+    emit_insn(e, &move);
+    if (h == H_NONE)
+        emit_load(e, h = H_R10, tr_spill_slot(gpr_of(index)));
+    op.reg = (uint8_t)h;
+    emit_insn(e, &op);
+    move.opcode = 0x89;
+    if (writes(mem))
+        emit_insn(e, &move);
+    set_flags(t);
+    return true;
+}
+
 static bool tr_bit(struct tr *t, unsigned arg)
 {
+    const ZydisDecodedOperand *mem = tr_memory_operand(t), *index = &t->cur->dt.op[1];
     (void)arg;
-    return (tr_memory_operand(t) && is_gpr(&t->cur->dt.op[1])) ? false : copy(t, 0);
+    return mem && is_gpr(index) ? bit_of_memory(t, mem, index) : copy(t, 0);
 }
 
 /* `size`: log2 of the operand's bytes, 2 or 3. */
@@ -550,7 +606,7 @@ static void emit_sized_rr(struct tr *t, uint8_t opcode, unsigned size, uint8_t r
 }
 
 /* Jumps to the handler when the quotient might not fit, which is #DE: exactly so for DIV, and for IDIV unless the dividend is
- * the extended accumulator and the divisor neither 0 nor -1. */
+ * the extended accumulator and the divisor neither 0 nor -1. r11 is lost. */
 static void check_quotient(struct tr *t, unsigned size, uint8_t divisor, bool is_signed)
 {
     struct emit *e = &t->e;
@@ -559,24 +615,24 @@ static void check_quotient(struct tr *t, unsigned size, uint8_t divisor, bool is
         tr_slow_if(t, HC_NB);
         return;
     }
-    struct host_insn sar = {.opcode = 0xc1, .modrm = true, .reg = 7, .rm = H_R10, .w = size == 3, .imm_len = 1,
+    struct host_insn sar = {.opcode = 0xc1, .modrm = true, .reg = 7, .rm = H_R11, .w = size == 3, .imm_len = 1,
                             .imm = {size == 3 ? 63 : 31}};
-    emit_mov_rr(e, H_R10, H_RAX);
+    emit_mov_rr(e, H_R11, H_RAX);
     emit_insn(e, &sar);
-    emit_sized_rr(t, 0x39, size, H_R10, H_RDX);
+    emit_sized_rr(t, 0x39, size, H_R11, H_RDX);
     tr_slow_if(t, HC_NZ);
-    emit_lea(e, H_R10, hm_base(divisor, 1));
-    emit_alu_ri(e, 7, H_R10, 1, size == 3);
+    emit_lea(e, H_R11, hm_base(divisor, 1));
+    emit_alu_ri(e, 7, H_R11, 1, size == 3);
     tr_slow_if(t, HC_BE);
 }
 
+/* What a host leaves in the flags depends on what they were, and the check destroys those. */
 static bool tr_div(struct tr *t, unsigned is_signed)
 {
     const ZydisDecodedOperand *op = &t->cur->dt.op[0];
     unsigned size = size_log(op->size);
-    uint8_t divisor = H_R11;
-    /* What a host leaves in the flags depends on what they were, and the guard destroys those: only where nobody looks. */
-    if (size < 2 || !t->cur->flags_dead)
+    uint8_t divisor = H_R10;
+    if (size < 2)
         return false;
     if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
         struct host_mem at = hm_base(H_R10, 0);
@@ -586,22 +642,20 @@ static bool tr_div(struct tr *t, unsigned is_signed)
                 return false;
             tr_check_access(t, 1u << size, TR_READ, 0);
         }
-        struct host_insn load = {.opcode = 0x8b, .modrm = true, .reg = H_R11, .is_mem = true, .mem = at, .w = size == 3};
-        tr_clobber_flags(t);
-        tr_forget_r10(t);
+        struct host_insn load = {.opcode = 0x8b, .modrm = true, .reg = H_R10, .is_mem = true, .mem = at, .w = size == 3};
         emit_insn(&t->e, &load);
+    } else if (tr_host_reg(gpr_of(op)) == H_NONE) {
+        emit_load(&t->e, H_R10, tr_spill_slot(gpr_of(op)));
     } else {
-        enum host_reg h = tr_host_reg(gpr_of(op));
-        tr_clobber_flags(t);
-        tr_forget_r10(t);
-        if (h == H_NONE)
-            emit_load(&t->e, H_R11, tr_spill_slot(gpr_of(op)));
-        else
-            divisor = (uint8_t)h;
+        divisor = (uint8_t)tr_host_reg(gpr_of(op));
     }
+    tr_forget_r10(t);
+    tr_clobber_flags(t);
     check_quotient(t, size, divisor, is_signed);
+    if (!t->cur->flags_dead)
+        tr_want_flags(t);
     emit_sized_rr(t, 0xf7, size, is_signed ? 7 : 6, divisor);
-    t->fl = (struct flags_at){.host = true, .host_but_cf = true};
+    set_flags(t);
     return true;
 }
 
@@ -664,7 +718,6 @@ static bool tr_rep(struct tr *t, unsigned string)
     struct emit *e = &t->e;
     const struct cur *c = t->cur;
     unsigned size = string & 3, op = string & ~3u;
-    const int rflags = (int)offsetof(struct vcpu_state, rflags) - (int)offsetof(struct vcpu_state, r);
     if (!t->long64 || !(c->in.flags & INSN_REP) || c->dt.zi.address_width != 64 || c->in.seg >= S_FS ||
         (op != STR_MOVS && op != STR_STOS))
         return false;
@@ -672,7 +725,7 @@ static bool tr_rep(struct tr *t, unsigned string)
     tr_clobber_flags(t);
     emit_load(e, H_R11, HOT(regs));
     struct host_insn test = {
-        .opcode = 0xf7, .modrm = true, .is_mem = true, .mem = hm_base(H_R11, rflags), .imm_len = 4};
+        .opcode = 0xf7, .modrm = true, .is_mem = true, .mem = VCPU_FIELD(H_R11, s.rflags), .imm_len = 4};
     put_le32(test.imm, FL_DF);
     emit_insn(e, &test);
     tr_slow_if(t, HC_NZ);
@@ -871,8 +924,7 @@ static void move_word(struct tr *t, enum host_reg dst, struct host_mem m, bool l
     emit_insn(&t->e, &h);
 }
 
-/* The word below the stack pointer. Flags are in memory or can be found again. */
-static struct host_mem push_slot(struct tr *t)
+struct host_mem tr_push_slot(struct tr *t)
 {
     struct host_mem m;
     if (tr_group_access(t, USE_STACK, &m))
@@ -883,10 +935,10 @@ static struct host_mem push_slot(struct tr *t)
     return hm_base(H_R10, 0);
 }
 
-static void push_done(struct tr *t) { lea_word(t, H_R14, hm_base(H_R14, -(int)word(t))); }
+void tr_push_done(struct tr *t) { lea_word(t, H_R14, hm_base(H_R14, -(int)word(t))); }
+void tr_pop_done(struct tr *t, unsigned bytes) { lea_word(t, H_R14, hm_base(H_R14, (int)bytes)); }
 
-/* The word at the top of the stack. */
-static struct host_mem pop_slot(struct tr *t)
+struct host_mem tr_pop_slot(struct tr *t)
 {
     struct host_mem m;
     if (tr_group_access(t, USE_STACK, &m))
@@ -906,11 +958,11 @@ static bool tr_push(struct tr *t, unsigned arg)
     if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
         struct host_insn h = {.opcode = 0xc7, .modrm = true, .is_mem = true, .w = t->long64, .imm_len = 4};
         put_le32(h.imm, (uint32_t)immediate(t));
-        h.mem = push_slot(t);
+        h.mem = tr_push_slot(t);
         emit_insn(&t->e, &h);
     } else if (is_gpr(op)) {
         enum host_reg h = tr_host_reg(gpr_of(op));
-        struct host_mem slot = push_slot(t);
+        struct host_mem slot = tr_push_slot(t);
         if (h == H_NONE)
             emit_load(&t->e, h = H_R11, tr_spill_slot(gpr_of(op)));
         move_word(t, h, slot, false);
@@ -921,13 +973,13 @@ static bool tr_push(struct tr *t, unsigned arg)
         tr_check_access(t, word(t), TR_READ, 0);
         move_word(t, H_R11, hm_base(H_R10, 0), true);
         emit_store(&t->e, HOT(tmp), H_R11);
-        struct host_mem slot = push_slot(t);
+        struct host_mem slot = tr_push_slot(t);
         emit_load(&t->e, H_R11, HOT(tmp));
         move_word(t, H_R11, slot, false);
     } else {
         return false;
     }
-    push_done(t);
+    tr_push_done(t);
     return true;
 }
 
@@ -938,11 +990,11 @@ static bool tr_pop(struct tr *t, unsigned arg)
     if (!stack_width_ok(t) || !is_gpr(op) || gpr_of(op) == R_RSP)
         return false;
     enum host_reg h = tr_host_reg(gpr_of(op));
-    struct host_mem slot = pop_slot(t);
+    struct host_mem slot = tr_pop_slot(t);
     move_word(t, h == H_NONE ? H_R11 : h, slot, true);
     if (h == H_NONE)
         emit_store(&t->e, tr_spill_slot(gpr_of(op)), H_R11);
-    lea_word(t, H_R14, hm_base(H_R14, (int)word(t)));
+    tr_pop_done(t, word(t));
     return true;
 }
 
@@ -1039,7 +1091,7 @@ static bool tr_jcc(struct tr *t, unsigned cc)
 
 static void push_return_address(struct tr *t)
 {
-    struct host_mem slot = push_slot(t);
+    struct host_mem slot = tr_push_slot(t);
     uint64_t next = tr_next_va(t);
     if (t->long64 && next != (uint64_t)(int64_t)(int32_t)next) {
         emit_mov_ri(&t->e, H_R11, next);
@@ -1049,7 +1101,7 @@ static void push_return_address(struct tr *t)
         put_le32(h.imm, (uint32_t)next);
         emit_insn(&t->e, &h);
     }
-    push_done(t);
+    tr_push_done(t);
 }
 
 static bool tr_call(struct tr *t, unsigned arg)
@@ -1082,7 +1134,7 @@ static bool tr_ret(struct tr *t, unsigned arg)
         return false;
     bool pops = t->cur->dt.op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
     tr_flags_to_memory(t);
-    struct host_mem slot = pop_slot(t);
+    struct host_mem slot = tr_pop_slot(t);
     move_word(t, H_R10, slot, true);
     tr_return(t, word(t) + (pops ? (uint16_t)t->cur->dt.zi.raw.imm[0].value.u : 0));
     return true;
@@ -1134,6 +1186,7 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     ROW(NOP, tr_nothing, 0) ROW(PAUSE, tr_nothing, 0) ROW(LFENCE, tr_nothing, 0) ROW(SFENCE, tr_nothing, 0)
     ROW(MFENCE, tr_nothing, 0) ROW(PREFETCHNTA, tr_nothing, 0) ROW(PREFETCHT0, tr_nothing, 0)
     ROW(PREFETCHT1, tr_nothing, 0) ROW(PREFETCHT2, tr_nothing, 0) ROW(PREFETCHW, tr_nothing, 0)
+    ROW(CLI, tr_cli, 0) ROW(STI, tr_sti, 0) ROW(PUSHFQ, tr_pushf, 0) ROW(POPFQ, tr_popf, 0) ROW(SWAPGS, tr_swapgs, 0)
     ROW(PUSH, tr_push, 0)
     ROW(POP, tr_pop, 0)
     ROW(LEAVE, tr_leave, 0)
@@ -1163,11 +1216,12 @@ bool tr_ends(struct tr *t)
     struct cur *c = t->cur;
     uint64_t va;
     const struct row *r = &rows[c->dt.zi.mnemonic];
-    if (c->dt.valid && r->fn == tr_jcc && direct_target(t, &va))
-        c->in.flags &= (uint8_t)~INSN_ENDS;
+    bool goes_on = (r->fn == tr_jcc && direct_target(t, &va)) || (r->fn == tr_popf && t->long64);
+    if (c->dt.valid && goes_on)
+        c->in.flags &= (uint8_t)~(INSN_ENDS | INSN_NEXT);
     if (c->dt.valid && r->fn == tr_last)
         c->in.flags |= INSN_ENDS | INSN_NEXT;
-    return c->in.flags & INSN_ENDS;
+    return (c->in.flags & INSN_ENDS) && r->fn != tr_sti;
 }
 
 bool tr_is_native(const struct tr *t)
@@ -1175,7 +1229,7 @@ bool tr_is_native(const struct tr *t)
     const struct row *r = &rows[t->cur->dt.zi.mnemonic];
     if (!t->cur->dt.valid || insn_info_of(&t->cur->dt.zi)->cls == INSN_STRING)
         return false;
-    if (r->fn == tr_push || r->fn == tr_call || r->fn == tr_ret)
+    if (r->fn == tr_push || r->fn == tr_call || r->fn == tr_ret || r->fn == tr_pushf || r->fn == tr_popf)
         return stack_width_ok(t) && !is_far(t);
     if (r->fn == tr_pop)
         return stack_width_ok(t) && is_gpr(&t->cur->dt.op[0]) && gpr_of(&t->cur->dt.op[0]) != R_RSP;
@@ -1186,7 +1240,8 @@ bool tr_is_native(const struct tr *t)
 bool tr_is_integer(const struct tr *t)
 {
     const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
-    return tr_is_native(t) && rows[t->cur->dt.zi.mnemonic].fn && !(info->attrs & (AT_FPU | AT_MMX | AT_SSE | AT_AVX));
+    return tr_is_native(t) && rows[t->cur->dt.zi.mnemonic].fn && info->cls != INSN_SYSTEM &&
+           !(info->attrs & (AT_FPU | AT_MMX | AT_SSE | AT_AVX));
 }
 
 bool tr_insn(struct tr *t)

@@ -63,6 +63,16 @@ void tr_flags_to_memory(struct tr *t)
     t->fl.raw = !t->fl.recipe.valid;
 }
 
+void tr_flags_to_aflags(struct tr *t)
+{
+    if (t->fl.mem && t->fl.raw)
+        return;
+    tr_want_flags(t);
+    if (!t->fl.mem || !t->fl.raw)
+        store_raw(t);
+    t->fl.mem = t->fl.raw = true;
+}
+
 /* Whether the current instruction destroys what the recipe reads, so that nobody after it can use it. */
 static bool recipe_ends(const struct tr *t)
 {
@@ -645,11 +655,14 @@ static uint32_t scan(struct tr *t, unsigned most)
         off += t->cur->in.len;
         if (tr_ends(t)) {
             t->n++;
-            t->ended = true;
             break;
         }
     }
     t->count = t->n;
+    /* What ends a block only when nothing can follow does not where something does. */
+    for (unsigned i = 0; i + 1 < t->count; i++)
+        t->insn[i].in.flags &= (uint8_t)~(INSN_ENDS | INSN_NEXT);
+    t->ended = t->count && (t->insn[t->count - 1].in.flags & INSN_ENDS);
     return off;
 }
 
@@ -736,7 +749,9 @@ static void track(struct tr *t, struct tracker *k)
         case ZYDIS_MNEMONIC_PUSH: /* a memory operand is checked by itself */
             track_stack_word(t, k, -8, true, -8);
             return;
+        case ZYDIS_MNEMONIC_PUSHFQ:
         case ZYDIS_MNEMONIC_CALL: track_stack_word(t, k, -8, true, -8); return;
+        case ZYDIS_MNEMONIC_POPFQ: track_stack_word(t, k, 0, false, 8); return;
         case ZYDIS_MNEMONIC_POP: track_stack_word(t, k, 0, false, 8); break;
         case ZYDIS_MNEMONIC_RET: track_stack_word(t, k, 0, false, 8); return;
         case ZYDIS_MNEMONIC_LEA: break;

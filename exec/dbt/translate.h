@@ -119,6 +119,7 @@ void tr_clobber_flags(struct tr *t);
 void tr_want_flags(struct tr *t);      /* into the host's register; keeps r10 */
 void tr_want_flags_but_cf(struct tr *t); /* CF may be anything */
 void tr_flags_to_memory(struct tr *t);
+void tr_flags_to_aflags(struct tr *t); /* to memory, as hot.aflags; keeps r10 */
 
 /* ---- registers ---- */
 /* Host register of a guest GPR, H_NONE for one that lives in memory. */
@@ -139,6 +140,13 @@ bool tr_group_access(struct tr *t, unsigned use, struct host_mem *out);
 enum { R10_UNKNOWN = -1 };
 static inline void tr_forget_r10(struct tr *t) { t->r10_insn = R10_UNKNOWN; } /* it is about to be written */
 
+/* ---- the stack ---- */
+/* Where the word is that is about to be pushed or popped. Flags are in memory or can be found again. */
+struct host_mem tr_push_slot(struct tr *t);
+struct host_mem tr_pop_slot(struct tr *t);
+void tr_push_done(struct tr *t); /* the stack pointer moves */
+void tr_pop_done(struct tr *t, unsigned bytes);
+
 /* ---- leaving ---- */
 uint32_t tr_site(struct tr *t, unsigned flags);
 void tr_load_vectors(struct tr *t); /* unless they are live; r10 and flags are lost */
@@ -158,6 +166,14 @@ bool tr_is_native(const struct tr *t);
 bool tr_is_integer(const struct tr *t); /* native and without faults of its own, but for its accesses */
 /* Its explicit memory operand, NULL when it has none. */
 const ZydisDecodedOperand *tr_memory_operand(const struct tr *t);
+
+/* ---- system instructions (tr_sys.c): rows of tr_insn.c ---- */
+bool tr_cli(struct tr *t, unsigned arg);
+bool tr_sti(struct tr *t, unsigned arg);
+bool tr_pushf(struct tr *t, unsigned arg);
+bool tr_popf(struct tr *t, unsigned arg);
+bool tr_swapgs(struct tr *t, unsigned arg);
+bool tr_from_segment(struct tr *t);
 
 /* Emit the current instruction. False: nothing was emitted, its handler must do it. */
 bool tr_insn(struct tr *t);

@@ -102,11 +102,13 @@ static void run_fast(struct interp *it, struct vcpu *v, struct cpu *c)
     }
 }
 
-/* One instruction (one iteration of a REP string), with everything that the architecture ties to instruction ends. */
+/* One instruction, with everything that the architecture ties to instruction ends. Of a REP string one iteration, or,
+ * when RF is all that there is to look at, as many as fit. */
 static void step(struct interp *it, struct vcpu *v, struct cpu *c)
 {
     uint64_t until = c->until, rip = v->s.r[R_RIP];
     bool tf = v->s.rflags & FL_TF, rf = v->s.rflags & FL_RF;
+    bool many = rf && !run_needs_attention_but_rf(v);
 
     if (!rf && (v->s.dr[7] & DR7_ENABLES))
         debug_fetch_check(v, fetch_lin(v, c));
@@ -115,13 +117,21 @@ static void step(struct interp *it, struct vcpu *v, struct cpu *c)
     /* The instruction may set these anew: IRET loads RF, STI and MOV SS set a shadow. */
     v->s.rflags &= ~(uint64_t)FL_RF;
     v->s.shadow = 0;
-    c->until = v->ticks + 1;
+    if (!many)
+        c->until = v->ticks + 1;
     run_insns(v, c, b, n);
     c->until = until;
     if (rf && v->s.r[R_RIP] == rip && (b->insns[0].flags & (INSN_REP | INSN_REPNE)))
         v->s.rflags |= FL_RF; /* not complete: RF holds until it is (SDM 17.3.1.1) */
     if (tf)
         debug_after_insn(v, tf);
+}
+
+void interp_step(struct engine *e, struct vcpu *v, uint64_t until)
+{
+    struct cpu *c = cpu_of(v);
+    c->until = until;
+    step((struct interp *)e, v, c);
 }
 
 static enum engine_stop interp_run(struct engine *e, uint64_t until)
