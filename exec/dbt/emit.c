@@ -244,6 +244,16 @@ void emit_cmp8_mi(struct emit *e, struct host_mem m, uint8_t imm)
     emit_insn(e, &in);
 }
 
+void emit_rorx32(struct emit *e, enum host_reg dst, enum host_reg src, unsigned count)
+{
+    struct host_insn in = op_rr(0xf0, dst, src, false);
+    in.vex = true;
+    in.pp = 3;
+    in.map = 3;
+    set_imm(&in, count, 1);
+    emit_insn(e, &in);
+}
+
 void emit_shr_ri32(struct emit *e, enum host_reg dst, unsigned count)
 {
     struct host_insn in = op_rr(0xc1, 5, dst, false);

@@ -100,6 +100,7 @@ void emit_alu_rr(struct emit *e, unsigned ext, enum host_reg dst, enum host_reg 
 void emit_alu_rm(struct emit *e, unsigned ext, enum host_reg dst, struct host_mem m);
 void emit_alu_mi(struct emit *e, unsigned ext, struct host_mem m, int32_t imm, bool wide);
 void emit_cmp8_mi(struct emit *e, struct host_mem m, uint8_t imm);
+void emit_rorx32(struct emit *e, enum host_reg dst, enum host_reg src, unsigned count); /* leaves flags alone */
 void emit_shr_ri32(struct emit *e, enum host_reg dst, unsigned count);
 
 /* Jumps. The _fwd forms return the position of a rel32 for emit_patch(). */

@@ -390,9 +390,9 @@ static bool compare_memory(struct tr *t, unsigned alu)
     bool mem_first = a->type == ZYDIS_OPERAND_TYPE_MEMORY, b_imm = b->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
     const ZydisDecodedOperand *mem = mem_first ? a : b, *other = mem_first ? b : a;
     unsigned size = size_log(mem->size);
-    uint8_t reg = H_NONE;
-    if (!b_imm && (is_high_byte(other) || (reg = (uint8_t)tr_host_reg(gpr_of(other))) == H_NONE))
+    if (!b_imm && is_high_byte(other))
         return false;
+    uint8_t reg = b_imm ? H_NONE : recipe_reg(other);
     struct host_mem at = hm_base(H_R10, 0);
     if (!tr_group_access(t, USE_OPERAND, &at)) {
         tr_clobber_flags(t);
@@ -425,9 +425,15 @@ static bool compare_memory(struct tr *t, unsigned alu)
     base_insn(t, &op);
     to_64bit_encoding(t, &op);
     op.rm = H_R11;
-    if (!b_imm)
-        op.reg = reg;
     op.rex8 = size == 0;
+    if (reg >= IN_SPILL) { /* that operand from memory, this one from r11 */
+        op.opcode = (uint8_t)((alu == ALU_TEST ? 0x84 : mem_first ? 0x3a : 0x38) | (size > 0));
+        op.reg = H_R11;
+        op.is_mem = true;
+        op.mem = tr_spill_slot(gpr_of(other));
+    } else if (!b_imm) {
+        op.reg = reg;
+    }
     emit_insn(&t->e, &op);
     t->fl = (struct flags_at){.host = true, .host_but_cf = true, .recipe = r};
     return true;
@@ -537,18 +543,25 @@ static bool tr_lea(struct tr *t, unsigned arg)
     const ZydisDecodedOperand *dst = &t->cur->dt.op[0], *mem = &t->cur->dt.op[1];
     const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
     (void)arg;
-    struct loans loans = {.max = 1};
-    uint8_t host = (uint8_t)tr_host_reg(gpr_of(dst));
-    t->cur->in.seg = S_DS; /* a segment override means nothing here */
-    if (!(t->key.bits & KEY_FLAT) || zi->address_width == 16 ||
-        (host == H_NONE && !borrow(t, &loans, dst, false, &host)))
+    enum host_reg host = tr_host_reg(gpr_of(dst));
+    if (zi->address_width == 16)
         return false;
-    tr_linear_address(t, &mem->mem, zi->address_width); /* leaves flags alone */
-    loans_out(t, &loans, false);
-    struct host_insn mov = {
-        .opcode = 0x8b, .modrm = true, .reg = host, .rm = H_R10, .w = dst->size == 64, .p66 = dst->size == 16};
-    emit_insn(&t->e, &mov);
-    loans_back(t, &loans);
+    if (dst->size > 16 && host != H_NONE) {
+        tr_effective_address(t, &mem->mem, zi->address_width, host, dst->size == 64);
+        return true;
+    }
+    tr_effective_address(t, &mem->mem, zi->address_width, H_R11, dst->size == 64);
+    if (dst->size > 16) {
+        emit_store(&t->e, tr_spill_slot(gpr_of(dst)), H_R11);
+        t->held[0] = (uint8_t)gpr_of(dst);
+        t->held[1] = R_ZERO;
+        t->held_pos = t->e.pos;
+    } else if (host != H_NONE) {
+        struct host_insn mov = {.opcode = 0x89, .modrm = true, .reg = H_R11, .rm = (uint8_t)host, .p66 = true};
+        emit_insn(&t->e, &mov);
+    } else {
+        emit_store16(&t->e, tr_spill_slot(gpr_of(dst)), H_R11);
+    }
     return true;
 }
 
@@ -1022,8 +1035,7 @@ static bool target_of(const struct tr *t, uint64_t *out)
 
 static bool canonical(uint64_t va) { return va + (UINT64_C(1) << 47) < UINT64_C(1) << 48; }
 
-/* A direct branch of full width to an address that can be executed from. */
-static bool direct_target(const struct tr *t, uint64_t *out)
+bool tr_direct_target(const struct tr *t, uint64_t *out)
 {
     if (t->cur->dt.op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !t->cur->dt.op[0].imm.is_relative)
         return false;
@@ -1058,12 +1070,12 @@ static bool tr_jmp(struct tr *t, unsigned arg)
 {
     uint64_t va;
     (void)arg;
-    tr_flags_to_memory(t);
-    t->fl.host = false;
-    if (direct_target(t, &va)) {
+    if (tr_direct_target(t, &va)) {
         tr_exit(t, va);
         return true;
     }
+    tr_flags_to_memory(t);
+    t->fl.host = false;
     if (!indirect_target(t))
         return false;
     tr_jump_lookup(t);
@@ -1075,7 +1087,7 @@ static bool tr_jmp(struct tr *t, unsigned arg)
 static bool tr_jcc(struct tr *t, unsigned cc)
 {
     uint64_t va;
-    if (!direct_target(t, &va))
+    if (!tr_direct_target(t, &va))
         return false;
     uint32_t begin = t->e.pos;
     if (cc_ignores_cf(t))
@@ -1110,7 +1122,7 @@ static bool tr_call(struct tr *t, unsigned arg)
     (void)arg;
     tr_flags_to_memory(t);
     t->fl.host = false;
-    if (direct_target(t, &va)) {
+    if (tr_direct_target(t, &va)) {
         push_return_address(t);
         tr_leave_landing(t);
         tr_exit(t, va);
@@ -1216,7 +1228,7 @@ bool tr_ends(struct tr *t)
     struct cur *c = t->cur;
     uint64_t va;
     const struct row *r = &rows[c->dt.zi.mnemonic];
-    bool goes_on = (r->fn == tr_jcc && direct_target(t, &va)) || (r->fn == tr_popf && t->long64);
+    bool goes_on = (r->fn == tr_jcc && tr_direct_target(t, &va)) || (r->fn == tr_popf && t->long64);
     if (c->dt.valid && goes_on)
         c->in.flags &= (uint8_t)~(INSN_ENDS | INSN_NEXT);
     if (c->dt.valid && r->fn == tr_last)

@@ -232,38 +232,44 @@ static uint8_t address_reg(struct tr *t, ZydisRegister reg, enum host_reg scratc
     return (uint8_t)scratch;
 }
 
+void tr_effective_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned width, enum host_reg dst, bool wide)
+{
+    struct emit *e = &t->e;
+    tr_forget_r10(t);
+    const ZydisDecodedInstructionRaw *raw = &t->cur->dt.zi.raw;
+    bool no_base = raw->modrm.mod == 0 && raw->modrm.rm == 4 && raw->sib.base == 5; /* see fill_memory() in insn.c */
+    ZydisRegister base = no_base ? ZYDIS_REGISTER_NONE : m->base;
+    uint64_t disp = (uint64_t)(no_base ? raw->disp.value : m->disp.value);
+    bool rip = ZydisRegisterGetClass(base) == ZYDIS_REGCLASS_IP;
+    wide &= width == 64;
+    if (rip || (base == ZYDIS_REGISTER_NONE && m->index == ZYDIS_REGISTER_NONE)) {
+        uint64_t at = rip ? tr_next_va(t) + disp : disp;
+        emit_mov_ri(e, dst, wide ? at : (uint32_t)at);
+        return;
+    }
+    struct host_mem ea = {.base = address_reg(t, base, H_R10), .index = address_reg(t, m->index, H_R11),
+                          .scale = m->scale ? (uint8_t)__builtin_ctz(m->scale) : 0, .disp = (int32_t)disp};
+    if (!wide)
+        emit_lea32(e, dst, ea);
+    else if (ea.index == H_NONE && !ea.disp)
+        emit_mov_rr(e, dst, ea.base);
+    else
+        emit_lea(e, dst, ea);
+}
+
 bool tr_linear_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned width)
 {
     static const uint8_t need[] = {[S_ES] = KEY_FLAT, [S_CS] = KEY_FLAT, [S_SS] = KEY_FLAT, [S_DS] = KEY_FLAT,
                                    [S_FS] = KEY_FLAT_FS, [S_GS] = KEY_FLAT_GS};
-    struct emit *e = &t->e;
     unsigned seg = t->cur->in.seg;
     tr_forget_r10(t);
     if (!(t->key.bits & need[seg]) || width == 16 || (seg == S_CS && !t->long64))
         return false;
-    const ZydisDecodedInstructionRaw *raw = &t->cur->dt.zi.raw;
-    bool no_base = raw->modrm.mod == 0 && raw->modrm.rm == 4 && raw->sib.base == 5; /* see fill_memory() in insn.c */
-    ZydisRegister base = no_base ? ZYDIS_REGISTER_NONE : m->base;
-    int64_t disp = no_base ? raw->disp.value : m->disp.value;
-    if (ZydisRegisterGetClass(base) == ZYDIS_REGCLASS_IP) {
-        uint64_t at = tr_next_va(t) + (uint64_t)disp;
-        emit_mov_ri(e, H_R10, width == 32 ? (uint32_t)at : at);
-    } else if (base == ZYDIS_REGISTER_NONE && m->index == ZYDIS_REGISTER_NONE) {
-        emit_mov_ri(e, H_R10, width == 32 ? (uint32_t)disp : (uint64_t)disp);
-    } else {
-        struct host_mem ea = {.base = address_reg(t, base, H_R10), .index = address_reg(t, m->index, H_R11),
-                              .scale = m->scale ? (uint8_t)__builtin_ctz(m->scale) : 0, .disp = (int32_t)disp};
-        if (width == 32)
-            emit_lea32(e, H_R10, ea);
-        else if (ea.index == H_NONE && !ea.disp)
-            emit_mov_rr(e, H_R10, ea.base);
-        else
-            emit_lea(e, H_R10, ea);
-    }
+    tr_effective_address(t, m, width, H_R10, true);
     if (seg >= S_FS) {
-        emit_alu_rm(e, 0, H_R10, HOT_AT(seg_base, seg));
+        emit_alu_rm(&t->e, 0, H_R10, HOT_AT(seg_base, seg));
         if (!t->long64)
-            emit_mov_rr32(e, H_R10, H_R10);
+            emit_mov_rr32(&t->e, H_R10, H_R10);
     }
     return true;
 }
@@ -346,8 +352,7 @@ static void probe_tlb(struct tr *t, unsigned size, bool write)
 {
     struct emit *e = &t->e;
     enum { TO_INDEX = PAGE_SHIFT - 5 };
-    emit_mov_rr32(e, H_R11, H_R10);
-    emit_shr_ri32(e, H_R11, TO_INDEX);
+    emit_rorx32(e, H_R11, H_R10, TO_INDEX);
     emit_alu_ri(e, 4, H_R11, (TLB_SIZE - 1) << 5, false);
     emit_alu_rm(e, 6, H_R10,
                 hm_gs(H_R11, write ? offsetof(struct tlb_entry, tag_w) : offsetof(struct tlb_entry, tag_r)));
@@ -422,7 +427,48 @@ static void exit_to(struct tr *t, uint64_t va, bool always, bool plain)
         (struct link){.va = va, .block = t->block, .jump_pos = jump_pos, .page_pos = page_pos, .plain = plain};
 }
 
-void tr_exit(struct tr *t, uint64_t va) { exit_to(t, va, false, false); }
+static unsigned check_groups(struct tr *t, uint32_t failed[GROUPS_MAX]);
+
+/* From instruction `index` back to the block's begin, where nobody looks at the flags: charge it and go on behind its
+ * entry. What is emitted next runs when that fails, with everything as it was. */
+static void loop_directly(struct tr *t, const struct flags_at *fl, unsigned index)
+{
+    struct emit *e = &t->e;
+    uint32_t failed[GROUPS_MAX + 1];
+    unsigned failures = 0, executed = index + 1;
+    if (!t->body || t->flags_seen || (!fl->mem && !fl->recipe.valid))
+        return;
+    emit_alu_ri(e, 5, H_R15, (int32_t)executed, true);
+    failed[failures++] = emit_jcc_fwd(e, HC_S);
+    for (unsigned i = 0; i < t->groups; i++)
+        if (t->insn[index].changed >> t->group[i].gpr & 1) {
+            failures += check_groups(t, failed + failures);
+            break;
+        }
+    emit_jmp(e, t->body);
+    for (unsigned i = 0; i < failures; i++)
+        emit_patch(e, failed[i], e->pos);
+    emit_lea(e, H_R15, hm_base(H_R15, (int32_t)executed));
+}
+
+/* A direct jump out of instruction `index`. */
+static void leave_to(struct tr *t, uint64_t va, const struct flags_at *fl, unsigned index)
+{
+    struct emit *e = &t->e;
+    unsigned rest = t->count - 1u - index; /* instructions charged and not executed */
+    bool self = va == t->va && !(t->key.bits & KEY_PLAIN);
+    if (self)
+        loop_directly(t, fl, index);
+    store_flags(t, fl);
+    if (rest)
+        emit_lea(e, H_R15, hm_base(H_R15, (int32_t)rest));
+    if (self)
+        emit_jmp(e, t->entry);
+    else
+        exit_to(t, va, false, false);
+}
+
+void tr_exit(struct tr *t, uint64_t va) { leave_to(t, va, &t->fl, t->count - 1u); }
 
 void tr_exit_if(struct tr *t, enum host_cond cc, uint64_t va)
 {
@@ -507,7 +553,6 @@ void tr_return(struct tr *t, unsigned pop)
 static void emit_stub(struct tr *t, struct stub *s)
 {
     struct emit *e = &t->e;
-    unsigned rest = t->count - 1u - s->index; /* instructions charged and not executed */
     emit_patch(e, s->jump_pos, e->pos);
     if (s->jump_pos2)
         emit_patch(e, s->jump_pos2, e->pos);
@@ -521,14 +566,8 @@ static void emit_stub(struct tr *t, struct stub *s)
             emit_jmp(e, s->resume);
         break;
     case STUB_EXIT:
-        store_flags(t, &s->fl);
         store_fip(t, &s->fip);
-        if (rest)
-            emit_lea(e, H_R15, hm_base(H_R15, (int32_t)rest));
-        if (s->va == t->va && !(t->key.bits & KEY_PLAIN))
-            emit_jmp(e, t->entry);
-        else
-            tr_exit(t, s->va);
+        leave_to(t, s->va, &s->fl, s->index);
         break;
     case STUB_LANDING:
         exit_to(t, s->va, true, false);
@@ -650,9 +689,12 @@ static uint32_t scan(struct tr *t, unsigned most)
     uint32_t off = 0;
     for (t->n = 0; t->n < most; t->n++) {
         t->cur = &t->insn[t->n];
+        uint64_t target;
         if (!decode(t, off))
             break;
         off += t->cur->in.len;
+        t->cur->changed = (uint16_t)(t->cur->writes | (t->n ? t->cur[-1].changed : 0));
+        t->loops |= t->cur->dt.valid && tr_direct_target(t, &target) && target == t->va;
         if (tr_ends(t)) {
             t->n++;
             break;
@@ -820,6 +862,7 @@ static void find_dead_flags(struct tr *t)
         t->cur->flags_dead = !seen;
         seen = sees_flags(t, seen);
     }
+    t->flags_seen = seen;
 }
 
 /* At the block's entry. A check that fails jumps to the variant without groups. Returns how many jumps wait for it. */
@@ -923,12 +966,15 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
         second = check_page(t, t->long64 ? next : (uint32_t)next, page2);
     }
     unsigned checks = check_groups(t, failed);
+    if (t->loops && page2 == MEM_NO_PAGE && !(k->bits & KEY_PLAIN)) {
+        t->body = e->pos;
+        tr_forget_r10(t); /* the last group's address, on the way through the entry */
+    }
     for (t->n = 0; t->n < t->count; t->n++) {
         t->cur = &t->insn[t->n];
         translate_insn(t);
     }
     if (!t->ended) {
-        tr_flags_to_memory(t);
         store_fip(t, &t->fip);
         tr_exit(t, t->long64 ? va + len : (uint32_t)(va + len));
     }

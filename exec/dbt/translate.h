@@ -56,6 +56,7 @@ struct cur {
     bool produces;        /* writes all arithmetic flags and reads none */
     bool flags_dead; /* nobody sees the flags that it leaves: no access, exit or reader before they are written anew */
     uint16_t writes;      /* guest registers that it writes, as a mask */
+    uint16_t changed;     /* and what it and those before it write */
     uint32_t first_stub;  /* its own */
     bool slow_leaves;     /* when its handler did it, the code behind it cannot go on */
     struct use {
@@ -86,6 +87,9 @@ struct tr {
     uint8_t crossing[INSN_BYTES_MAX]; /* the bytes of a block with two pages */
     uint32_t block;       /* index */
     uint32_t entry;
+    bool loops;           /* it may jump to its own begin */
+    bool flags_seen;      /* somebody sees the flags that the block is entered with */
+    uint32_t body;        /* behind all that the entry does; 0: not to be jumped to */
     unsigned n;           /* index of the current instruction */
     bool vec_ready;       /* vector registers are live from here on */
     bool x87_ready;       /* so is the x87 unit */
@@ -128,6 +132,8 @@ struct host_mem tr_spill_slot(unsigned gpr);
 
 /* ---- memory operands ---- */
 enum { TR_READ = 1, TR_WRITE = 2 };
+/* Effective address into `dst`, 32 bits of it unless `wide`. r10 and r11 are lost. */
+void tr_effective_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned width, enum host_reg dst, bool wide);
 /* Effective linear address into r10. r11 is lost. False: not for a segment like this. */
 bool tr_linear_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned width);
 /* Check the access of `size` bytes at r10, and make r10 its host address. What cannot be done so leads to the
@@ -153,13 +159,15 @@ void tr_load_vectors(struct tr *t); /* unless they are live; r10 and flags are l
 void tr_load_x87(struct tr *t);     /* likewise */
 void tr_slow_if(struct tr *t, enum host_cond cc); /* to the instruction's handler */
 void tr_call_handler(struct tr *t);               /* the whole instruction by its handler */
-void tr_exit(struct tr *t, uint64_t va);          /* a direct jump; flags are in memory */
+void tr_exit(struct tr *t, uint64_t va);          /* a direct jump as last instruction */
 void tr_exit_if(struct tr *t, enum host_cond cc, uint64_t va); /* likewise, flags as they are now */
 void tr_leave_landing(struct tr *t);          /* after a call: where its return goes on, for tr_return() */
 void tr_return(struct tr *t, unsigned pop);   /* to r10, taking `pop` bytes from the stack */
 static const struct host_mem tr_found_code = {.base = H_R11, .index = H_NONE, .disp = offsetof(struct jc_entry, code)};
 void tr_jump_lookup(struct tr *t); /* of the linear address in r10; r11: its jump cache entry. A miss: the handler */
 
+/* The target of a direct branch of full width to an address that can be executed from. */
+bool tr_direct_target(const struct tr *t, uint64_t *out);
 /* Before anything is emitted: whether the current instruction ends the block, and whether its handler will do it. */
 bool tr_ends(struct tr *t);
 bool tr_is_native(const struct tr *t);
