@@ -344,6 +344,7 @@ static void make_thunks(struct arena *a)
     a->x87_load = make_x87_load(&e);
     a->flags_get = make_flags_get(&e);
     a->first = (e.pos + 63) & ~63u;
+    a->cold = (uint32_t)align_up(a->map.len / 8 * 5, PAGE_SIZE);
 }
 
 /* ---- life ---- */

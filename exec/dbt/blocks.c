@@ -151,6 +151,7 @@ void blocks_flush(struct dbt *d)
     d->cur_dtlb = NULL; /* so that the next one is marked again */
     d->blocks = d->sites = d->links = 0;
     d->pos = d->arena.first;
+    d->cold_pos = d->arena.cold;
     d->generation++;
     d->flush_count++;
     d->stats.flushes++;
@@ -218,6 +219,7 @@ struct err *blocks_init(struct dbt *d)
         !d->ret_caches || !d->slot || !d->scratch)
         return err_new(ERR_HOST, "out of memory for translated blocks");
     d->pos = d->arena.first;
+    d->cold_pos = d->arena.cold;
     d->generation = 1;
     mmu_add_code_owner(d->v->mmu, (struct code_owner){d, code_write, drop_all, fetch_lost});
     return NULL;

@@ -112,6 +112,7 @@ enum { HOT_LEN = 4096 };
 struct arena {
     struct code_map map;
     uint32_t first;    /* blocks begin here, behind the thunks */
+    uint32_t cold;     /* and here what of them hardly ever runs, so that the rest lies close together */
     struct hot *hot;   /* HOT_LEN bytes before the code */
     /* positions of the thunks */
     uint32_t enter;    /* uint64_t fn(const void *code): run until something calls leave */
@@ -152,7 +153,7 @@ struct block {
     struct key key;
     uint8_t count;  /* instructions */
     bool dead;
-    uint32_t entry, dead_stub; /* positions */
+    uint32_t entry, dead_stub; /* positions; the stub is cold */
     uint32_t hash_next;    /* index + 1 */
     uint32_t page_next[2]; /* of the blocks with bytes in page and page2: block_ref() */
 };
@@ -223,7 +224,7 @@ struct dbt {
     struct site *site;
     struct link *link;
     uint32_t blocks, sites, links;
-    uint32_t pos;        /* next free byte of code */
+    uint32_t pos, cold_pos; /* next free byte of code: below arena.cold, and behind it */
     uint32_t *bucket;
     uint32_t *page_blocks; /* by page: block_ref() */
     uint64_t *code_lines;  /* by page: 64-byte lines that blocks cover */

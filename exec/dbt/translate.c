@@ -2,7 +2,7 @@
 #include "core/base/check.h"
 #include "exec/dbt/translate.h"
 
-enum { CODE_ROOM = 32 << 10 /* more than a block can need */ };
+enum { CODE_ROOM = 24 << 10 /* more than a block can need of either kind */ };
 
 /* ---- flags ---- */
 
@@ -417,14 +417,11 @@ static void exit_to(struct tr *t, uint64_t va, bool always, bool plain)
     struct page_check c = {0};
     if (always || !same_page(t, va))
         c = check_page(t, va, MEM_NO_PAGE);
-    uint32_t page_pos = c.page_pos, jump_pos = emit_jmp_fwd(e);
-    emit_patch(e, jump_pos, e->pos); /* to the next instruction, for now */
-    for (unsigned i = 0; i < 2 && page_pos; i++)
-        emit_patch(e, c.miss[i], e->pos);
-    emit_mov_ri(e, H_R11, id);
-    emit_jmp(e, d->arena.link);
+    uint32_t jump_pos = emit_jmp_fwd(e);
+    add_stub(t, (struct stub){
+                    .kind = STUB_LINK, .jump_pos = jump_pos, .more_pos = {c.miss[0], c.miss[1]}, .site = id});
     d->link[id] =
-        (struct link){.va = va, .block = t->block, .jump_pos = jump_pos, .page_pos = page_pos, .plain = plain};
+        (struct link){.va = va, .block = t->block, .jump_pos = jump_pos, .page_pos = c.page_pos, .plain = plain};
 }
 
 static unsigned check_groups(struct tr *t, uint32_t failed[GROUPS_MAX]);
@@ -504,7 +501,7 @@ void tr_jump_lookup(struct tr *t)
 {
     struct misses m = jump_lookup(t);
     add_stub(t,
-             (struct stub){.kind = STUB_SLOW, .jump_pos = m.other, .jump_pos2 = m.zero, .site = tr_site(t, SITE_ENDS)});
+             (struct stub){.kind = STUB_SLOW, .jump_pos = m.other, .more_pos = {m.zero}, .site = tr_site(t, SITE_ENDS)});
 }
 
 /* r11: the return cache's slot for the stack pointer. */
@@ -544,7 +541,7 @@ void tr_return(struct tr *t, unsigned pop)
     emit_alu_rm(&t->e, 7, H_R10, hm_base(H_R11, offsetof(struct jc_entry, va)));
     uint32_t miss = emit_jcc_fwd(&t->e, HC_NZ);
     add_stub(t, (struct stub){
-                    .kind = STUB_RET, .jump_pos = miss, .jump_pos2 = zero, .pop = pop, .site = tr_site(t, SITE_ENDS)});
+                    .kind = STUB_RET, .jump_pos = miss, .more_pos = {zero}, .pop = pop, .site = tr_site(t, SITE_ENDS)});
     take_and_jump(t, pop);
 }
 
@@ -554,8 +551,8 @@ static void emit_stub(struct tr *t, struct stub *s)
 {
     struct emit *e = &t->e;
     emit_patch(e, s->jump_pos, e->pos);
-    if (s->jump_pos2)
-        emit_patch(e, s->jump_pos2, e->pos);
+    for (unsigned i = 0; i < ARRAY_LEN(s->more_pos) && s->more_pos[i]; i++)
+        emit_patch(e, s->more_pos[i], e->pos);
     switch (s->kind) {
     case STUB_SLOW:
         store_flags(t, &s->fl);
@@ -568,6 +565,10 @@ static void emit_stub(struct tr *t, struct stub *s)
     case STUB_EXIT:
         store_fip(t, &s->fip);
         leave_to(t, s->va, &s->fl, s->index);
+        break;
+    case STUB_LINK:
+        emit_mov_ri(e, H_R11, s->site);
+        emit_jmp(e, t->d->arena.link);
         break;
     case STUB_LANDING:
         exit_to(t, s->va, true, false);
@@ -590,6 +591,19 @@ static void emit_stub(struct tr *t, struct stub *s)
         emit_jmp(e, s->resume);
         break;
     }
+}
+
+/* Loops, and where returns go on, run often; jumps ahead, as compilers arrange code, do less. */
+static bool is_cold(const struct tr *t, const struct stub *s)
+{
+    return s->kind == STUB_EXIT ? s->va > t->va : s->kind != STUB_LANDING;
+}
+
+static void emit_stubs(struct tr *t, bool cold)
+{
+    for (unsigned i = 0; i < t->stubs; i++)
+        if (is_cold(t, &t->stub[i]) == cold)
+            emit_stub(t, &t->stub[i]);
 }
 
 static uint16_t register_mask(ZydisRegister reg)
@@ -904,7 +918,8 @@ _Static_assert(BLOCK_MAX * sizeof(struct cur) <= SCRATCH_LEN, "the scratch memor
 
 static bool out_of_room(struct dbt *d)
 {
-    return d->arena.map.len - d->pos < CODE_ROOM || d->blocks == BLOCK_COUNT_MAX ||
+    return d->arena.cold - d->pos < CODE_ROOM || d->arena.map.len - d->cold_pos < CODE_ROOM ||
+            d->blocks == BLOCK_COUNT_MAX ||
            d->sites + STUBS_MAX > SITE_COUNT_MAX || d->links + STUBS_MAX > LINK_COUNT_MAX;
 }
 
@@ -947,7 +962,7 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
                                 .fl = {.mem = true},
                                 .r10_insn = R10_UNKNOWN,
                                 .held = {R_ZERO, R_ZERO}};
-    t->e = (struct emit){.base = d->arena.map.rw, .pos = d->pos, .end = (uint32_t)d->arena.map.len};
+    t->e = (struct emit){.base = d->arena.map.rw, .pos = d->pos, .end = d->arena.cold};
     struct emit *e = &t->e;
     if (page2 != MEM_NO_PAGE)
         crossing_bytes(d, page, (uint32_t)(va & PAGE_MASK), page2, t->crossing);
@@ -978,14 +993,17 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
         store_fip(t, &t->fip);
         tr_exit(t, t->long64 ? va + len : (uint32_t)(va + len));
     }
-    for (unsigned i = 0; i < t->stubs; i++)
-        emit_stub(t, &t->stub[i]);
+    emit_stubs(t, false);
+    uint32_t end = e->pos;
+    CHECK(!e->full, "a block needs more than %d bytes", CODE_ROOM);
+    *e = (struct emit){.base = e->base, .pos = d->cold_pos, .end = (uint32_t)d->arena.map.len};
     if (checks) {
         for (unsigned i = 0; i < checks; i++)
             emit_patch(e, failed[i], e->pos);
         emit_lea(e, H_R15, hm_base(H_R15, (int32_t)t->count));
         exit_to(t, va, false, true);
     }
+    emit_stubs(t, true);
     emit_patch(e, expired, e->pos);
     for (unsigned i = 0; i < 2 && second.page_pos; i++)
         emit_patch(e, second.miss[i], e->pos);
@@ -1007,8 +1025,9 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
                         .dead_stub = dead_stub};
     d->stats.blocks++;
     d->stats.insns += t->count;
-    d->stats.bytes += e->pos - d->pos;
-    d->pos = (e->pos + 15) & ~15u;
+    d->stats.bytes += end - d->pos + e->pos - d->cold_pos;
+    d->pos = (end + 15) & ~15u;
+    d->cold_pos = e->pos;
     d->sites += t->sites;
     d->links += t->links;
     block_publish(d, b, publish);

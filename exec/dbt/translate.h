@@ -31,20 +31,20 @@ struct flags_at { bool host, host_but_cf, mem, raw; struct recipe recipe; };
 /* The x87 FIP that hot.x87_fip does not have yet. Only who leaves the block or calls C must put it there. */
 struct fip { bool due; uint64_t va; };
 
-enum stub_kind { STUB_SLOW, STUB_EXIT, STUB_VEC, STUB_X87, STUB_LANDING, STUB_RET };
+enum stub_kind { STUB_SLOW, STUB_EXIT, STUB_LINK, STUB_VEC, STUB_X87, STUB_LANDING, STUB_RET };
 struct stub {
     uint8_t kind;
     uint8_t index;      /* of the instruction */
     uint32_t jump_pos;  /* rel32 that leads here */
-    uint32_t jump_pos2; /* another, or 0 */
+    uint32_t more_pos[2]; /* others, or 0 */
     uint32_t resume;    /* STUB_SLOW, STUB_VEC, STUB_X87: where to go on */
-    uint32_t site;      /* STUB_SLOW */
+    uint32_t site;      /* STUB_SLOW; STUB_LINK: link */
     uint64_t va;        /* STUB_EXIT, STUB_LANDING: target */
     unsigned pop;       /* STUB_RET: bytes taken from the stack */
     struct flags_at fl;
     struct fip fip;
 };
-enum { STUBS_MAX = 4 * BLOCK_MAX };
+enum { STUBS_MAX = 6 * BLOCK_MAX };
 
 /* The instruction being translated. */
 struct cur {
