@@ -311,12 +311,28 @@ __attribute__((target("general-regs-only"))) static void settle_from_code(struct
     flags_settle(d->v, d->arena.hot);
 }
 
+/* What comparisons leave, without C; r11 is lost. */
+static void compare_operands(struct emit *e)
+{
+    for (unsigned size = 2; size <= 3; size++) {
+        struct host_insn cmp = {.opcode = 0x3b, .modrm = true, .reg = H_R11, .is_mem = true, .mem = HOT(cc_b),
+                                .w = size == 3};
+        emit_alu_mi(e, 7, HOT(cc_op), (int32_t)(CC_CMP | size << 8), true);
+        uint32_t other = emit_jcc_fwd(e, HC_NZ);
+        emit_load(e, H_R11, HOT(cc_a));
+        emit_insn(e, &cmp);
+        ret(e);
+        emit_patch(e, other, e->pos);
+    }
+}
+
 static uint32_t make_flags_get(struct emit *e)
 {
     static const uint8_t kept[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
     uint32_t at = e->pos;
     emit_alu_mi(e, 7, HOT(cc_op), CC_RAW, true); /* and cc_inc is 0 */
     uint32_t raw = emit_jcc_fwd(e, HC_Z);
+    compare_operands(e);
     for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
         push(e, kept[i]); /* an odd number, behind the return address: aligned */
     emit_load(e, H_RDI, HOT(self));

@@ -121,7 +121,7 @@ struct arena {
     uint32_t leave;    /* r11d: block; jumped to with the block's charge given back */
     uint32_t vec_load; /* called; keeps all but flags and r10 */
     uint32_t x87_load; /* likewise */
-    uint32_t flags_get; /* called; loads the flags from hot.cc_*; keeps r10 */
+    uint32_t flags_get; /* called; loads the flags from hot.cc_*; r11 is lost */
 };
 
 must_check struct err *arena_init(struct arena *a, uint32_t len);

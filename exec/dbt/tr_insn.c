@@ -159,6 +159,14 @@ const ZydisDecodedOperand *tr_memory_operand(const struct tr *t)
     return NULL;
 }
 
+unsigned tr_operand_align(const struct tr *t)
+{
+    const ZydisDecodedOperand *mem = tr_memory_operand(t);
+    unsigned attrs = insn_info_of(&t->cur->dt.zi)->attrs, size = mem ? mem->size / 8u : 0;
+    bool checked = (attrs & (AT_ALIGN16 | AT_MMX)) || t->cur->dt.zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B;
+    return checked && size >= 16 ? size - 1 : 0;
+}
+
 /* BSF and BSR of 0 leave their destination alone. */
 static bool may_keep(const struct tr *t)
 {
@@ -286,8 +294,8 @@ static void set_flags(struct tr *t)
         t->fl = (struct flags_at){.host = true, .host_but_cf = true};
 }
 
-/* The instruction itself, its memory operand checked before. `align`: as tr_check_access(). */
-static bool copy(struct tr *t, unsigned align)
+/* The instruction itself, its memory operand checked before. */
+static bool copy(struct tr *t)
 {
     const struct cur *c = t->cur;
     const ZydisDecodedOperand *mem = tr_memory_operand(t);
@@ -300,14 +308,14 @@ static bool copy(struct tr *t, unsigned align)
     if (!rename(t, &h, &loans))
         return false;
     bool wants = wants_flags(t);
-    if (mem && !align && tr_group_access(t, USE_OPERAND, &h.mem)) {
+    if (mem && tr_group_access(t, USE_OPERAND, &h.mem)) {
         /* checked when the block was entered */
     } else if (mem) {
         h.mem = hm_base(H_R10, 0);
         tr_clobber_flags(t);
         if (!tr_linear_address(t, &mem->mem, c->dt.zi.address_width))
             return false;
-        tr_check_access(t, mem->size / 8u, access_of(mem), align);
+        tr_check_access(t, mem->size / 8u, access_of(mem), tr_operand_align(t));
     }
     if (wants && cc_ignores_cf(t))
         tr_want_flags_but_cf(t);
@@ -380,7 +388,7 @@ static struct recipe recipe_of(const struct tr *t, unsigned alu)
 static bool tr_copy(struct tr *t, unsigned arg)
 {
     (void)arg;
-    return copy(t, 0);
+    return copy(t);
 }
 
 /* CMP and TEST with a memory operand: its value goes through r11 into a slot, where a recipe finds it. */
@@ -477,7 +485,7 @@ static bool tr_alu(struct tr *t, unsigned arg)
         return true;
     if ((arg == ALU_CMP || arg == ALU_TEST) && tr_memory_operand(t) && compare_memory(t, arg))
         return true;
-    if (!copy(t, 0))
+    if (!copy(t))
         return false;
     t->fl.recipe = recipe_of(t, arg);
     return true;
@@ -488,11 +496,11 @@ static bool tr_inc_dec(struct tr *t, unsigned cc)
 {
     const ZydisDecodedOperand *op = &t->cur->dt.op[0];
     if (!is_gpr(op) || is_high_byte(op) || t->fl.host || t->cur->flags_dead)
-        return copy(t, 0);
+        return copy(t);
     tr_flags_to_memory(t);
     uint16_t written = t->cur->flags_written;
     t->cur->flags_written = 0;
-    bool ok = copy(t, 0);
+    bool ok = copy(t);
     t->cur->flags_written = written;
     t->fl = (struct flags_at){.host_but_cf = true,
                               .recipe = {.valid = true,
@@ -521,7 +529,7 @@ static bool tr_mov(struct tr *t, unsigned arg)
         ZydisRegisterGetClass(op[1].reg.value) == ZYDIS_REGCLASS_SEGMENT)
         return tr_from_segment(t);
     if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || zi->opcode < 0xa0 || zi->opcode > 0xa3)
-        return copy(t, 0);
+        return copy(t);
     const ZydisDecodedOperand *mem = tr_memory_operand(t);
     struct host_insn h = {.opcode = (uint8_t)((zi->opcode & 1) | (zi->opcode & 2 ? 0x88 : 0x8a)),
                           .modrm = true,
@@ -608,7 +616,7 @@ static bool tr_bit(struct tr *t, unsigned arg)
 {
     const ZydisDecodedOperand *mem = tr_memory_operand(t), *index = &t->cur->dt.op[1];
     (void)arg;
-    return mem && is_gpr(index) ? bit_of_memory(t, mem, index) : copy(t, 0);
+    return mem && is_gpr(index) ? bit_of_memory(t, mem, index) : copy(t);
 }
 
 /* `size`: log2 of the operand's bytes, 2 or 3. */
@@ -672,12 +680,6 @@ static bool tr_div(struct tr *t, unsigned is_signed)
     return true;
 }
 
-static bool tr_cmpxchg16(struct tr *t, unsigned arg)
-{
-    (void)arg;
-    return copy(t, 15);
-}
-
 /* ---- vectors: what insn_table says of them is enough ---- */
 
 /* The guest's vector registers are in the host's from here on. */
@@ -699,9 +701,8 @@ static bool tr_vector(struct tr *t, unsigned attrs)
         return false;
     if (zi->meta.isa_set == ZYDIS_ISA_SET_AVX && !zi->operand_count_visible && !t->long64)
         return false; /* VZEROUPPER, VZEROALL: of eight registers only */
-    unsigned size = mem ? mem->size / 8u : 0;
     use_vectors(t);
-    return copy(t, attrs & AT_ALIGN16 && size >= 16 ? size - 1 : 0);
+    return copy(t);
 }
 
 /* ---- REP MOVS and REP STOS, forwards within a page ---- */
@@ -894,13 +895,13 @@ static bool tr_fwait(struct tr *t, unsigned arg)
 static bool tr_mmx(struct tr *t, unsigned attrs)
 {
     const ZydisDecodedOperand *mem = tr_memory_operand(t);
-    unsigned need = KEY_X87 | KEY_SSE | (attrs & AT_FP_EXC ? KEY_MASKED : 0), size = mem ? mem->size / 8u : 0;
+    unsigned need = KEY_X87 | KEY_SSE | (attrs & AT_FP_EXC ? KEY_MASKED : 0);
     if ((t->key.bits & need) != need || (mem && mem->mem.type != ZYDIS_MEMOP_TYPE_MEM))
         return false;
     use_x87(t);
     if (any_operand(t, is_vector))
         use_vectors(t);
-    return copy(t, size >= 16 ? size - 1 : 0);
+    return copy(t);
 }
 
 static bool tr_emms(struct tr *t, unsigned arg)
@@ -1190,7 +1191,7 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     COPY(PDEP) COPY(PEXT) COPY(SARX) COPY(SHLX) COPY(SHRX) COPY(RORX) COPY(MULX) COPY(CBW) COPY(CWDE) COPY(CDQE)
     COPY(CWD) COPY(CDQ) COPY(CQO) COPY(CRC32) COPY(CLC) COPY(STC) COPY(CMC) COPY(LAHF) COPY(SAHF) COPY(MOVZX)
     COPY(MOVSX) COPY(MOVSXD) COPY(MOVNTI)
-    ROW(CMPXCHG16B, tr_cmpxchg16, 0)
+    COPY(CMPXCHG16B)
     ROW(DIV, tr_div, 0) ROW(IDIV, tr_div, 1)
     ROW(BT, tr_bit, 0) ROW(BTS, tr_bit, 0) ROW(BTR, tr_bit, 0) ROW(BTC, tr_bit, 0)
     ROW(MOV, tr_mov, 0)

@@ -192,7 +192,6 @@ void tr_want_flags(struct tr *t)
         emit_mov_rr(&t->e, H_RAX, H_R11);
     } else {
         emit_call(&t->e, t->d->arena.flags_get);
-        t->fl.raw = true;
     }
     t->fl.host = t->fl.host_but_cf = true;
 }
@@ -346,9 +345,10 @@ static void store_fip(struct tr *t, struct fip *f)
 _Static_assert(sizeof(struct tlb_entry) == 32 && offsetof(struct tlb_entry, tag_r) == 0,
                "as the code below indexes it");
 
-/* Linear address in r10 to its offset in the page, compared with the last one where `size` bytes fit: above it, the TLB
- * has no such access. r11: the entry, relative to GS. */
-static void probe_tlb(struct tr *t, unsigned size, bool write)
+/* Linear address in r10 to its offset in the page, compared with the last one where `size` bytes fit, or with all that are
+ * aligned (`align`: address bits that must be 0, of `size` bytes at most). Returns the condition under which the TLB has
+ * no such access. r11: the entry, relative to GS. */
+static enum host_cond probe_tlb(struct tr *t, unsigned size, bool write, unsigned align)
 {
     struct emit *e = &t->e;
     enum { TO_INDEX = PAGE_SHIFT - 5 };
@@ -356,19 +356,20 @@ static void probe_tlb(struct tr *t, unsigned size, bool write)
     emit_alu_ri(e, 4, H_R11, (TLB_SIZE - 1) << 5, false);
     emit_alu_rm(e, 6, H_R10,
                 hm_gs(H_R11, write ? offsetof(struct tlb_entry, tag_w) : offsetof(struct tlb_entry, tag_r)));
-    emit_alu_ri(e, 7, H_R10, (int32_t)(PAGE_SIZE - size), true);
+    if (!align) {
+        emit_alu_ri(e, 7, H_R10, (int32_t)(PAGE_SIZE - size), true);
+        return HC_A;
+    }
+    struct host_insn test = {.opcode = 0xf7, .modrm = true, .rm = H_R10, .w = true, .imm_len = 4};
+    put_le32(test.imm, ~(uint32_t)PAGE_MASK | align);
+    emit_insn(e, &test);
+    return HC_NZ;
 }
 
 void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned align)
 {
     struct emit *e = &t->e;
-    probe_tlb(t, size, access & TR_WRITE);
-    tr_slow_if(t, HC_A);
-    if (align) {
-        struct host_insn test = {.opcode = 0xf6, .modrm = true, .rm = H_R10, .imm_len = 1, .imm = {(uint8_t)align}};
-        emit_insn(e, &test);
-        tr_slow_if(t, HC_NZ);
-    }
+    tr_slow_if(t, probe_tlb(t, size, access & TR_WRITE, align));
     emit_alu_rm(e, 0, H_R10, hm_gs(H_R11, offsetof(struct tlb_entry, host)));
 }
 
@@ -424,14 +425,14 @@ static void exit_to(struct tr *t, uint64_t va, bool always, bool plain)
         (struct link){.va = va, .block = t->block, .jump_pos = jump_pos, .page_pos = c.page_pos, .plain = plain};
 }
 
-static unsigned check_groups(struct tr *t, uint32_t failed[GROUPS_MAX]);
+static unsigned check_groups(struct tr *t, uint32_t failed[GROUP_CHECKS_MAX]);
 
 /* From instruction `index` back to the block's begin, where nobody looks at the flags: charge it and go on behind its
  * entry. What is emitted next runs when that fails, with everything as it was. */
 static void loop_directly(struct tr *t, const struct flags_at *fl, unsigned index)
 {
     struct emit *e = &t->e;
-    uint32_t failed[GROUPS_MAX + 1];
+    uint32_t failed[GROUP_CHECKS_MAX + 1];
     unsigned failures = 0, executed = index + 1;
     if (!t->body || t->flags_seen || (!fl->mem && !fl->recipe.valid))
         return;
@@ -722,39 +723,59 @@ static uint32_t scan(struct tr *t, unsigned most)
     return off;
 }
 
-/* What a walk over the block knows: which registers have changed, and by how much RSP has. */
-struct tracker { uint32_t changed; int32_t rsp; bool rsp_known; };
+/* What a walk over the block knows: which registers are what they were at its entry, plus a constant. */
+struct tracker { uint16_t unknown; int32_t by[16]; };
 enum { GROUP_SPAN_MAX = 1024, GROUP_AT_MAX = 1 << 20 };
 
-/* The access [at, at + size) near `gpr` may join a group. */
-static void join(struct tr *t, unsigned use, unsigned gpr, int64_t at, unsigned size, bool write)
+/* An access of `size` bytes, `at` bytes from what `gpr` was at the block's entry. `align`: address bits that must be 0. */
+struct access { unsigned gpr, size, align; int64_t at; bool write; };
+
+static bool may_join(const struct group *g, const struct access *a)
+{
+    return g->gpr == a->gpr && MAX(g->hi, a->at + a->size) - MIN(g->lo, a->at) <= GROUP_SPAN_MAX &&
+           (!g->align || !a->align || (g->align == a->align && !((g->aligned_at ^ a->at) & a->align)));
+}
+
+static void join(struct tr *t, unsigned use, const struct access *a)
 {
     unsigned i = 0;
-    if (at < -GROUP_AT_MAX || at > GROUP_AT_MAX || !size)
+    if (a->at < -GROUP_AT_MAX || a->at > GROUP_AT_MAX || !a->size)
         return;
-    for (; i < t->groups; i++)
-        if (t->group[i].gpr == gpr && MAX(t->group[i].hi, at + size) - MIN(t->group[i].lo, at) <= GROUP_SPAN_MAX)
-            break;
+    while (i < t->groups && !may_join(&t->group[i], a))
+        i++;
     if (i == GROUPS_MAX)
         return;
     struct group *g = &t->group[i];
+    int32_t lo = (int32_t)a->at, hi = (int32_t)(a->at + a->size);
     if (i == t->groups) {
         t->groups++;
-        *g = (struct group){.gpr = (uint8_t)gpr, .lo = (int32_t)at, .hi = (int32_t)(at + size)};
+        *g = (struct group){.gpr = (uint8_t)a->gpr, .lo = lo, .hi = hi};
     }
-    g->lo = MIN(g->lo, (int32_t)at);
-    g->hi = MAX(g->hi, (int32_t)(at + size));
-    g->write |= write;
+    g->lo = MIN(g->lo, lo);
+    g->hi = MAX(g->hi, hi);
+    g->write |= a->write;
+    if (a->align) {
+        g->align = (uint8_t)a->align;
+        g->aligned_at = lo;
+    }
     g->uses++;
     /* Until the groups are complete, `at` counts from the register. */
-    t->cur->use[use] = (struct use){true, (uint8_t)i, (int32_t)at};
+    t->cur->use[use] = (struct use){true, (uint8_t)i, lo};
 }
 
+static void track_access(struct tr *t, const struct tracker *k, unsigned use, struct access a)
+{
+    if (k->unknown >> a.gpr & 1)
+        return;
+    a.at += k->by[a.gpr];
+    join(t, use, &a);
+}
+
+/* A word pushed or popped: 8 bytes at `before` from RSP, which changes by `after`. */
 static void track_stack_word(struct tr *t, struct tracker *k, int32_t before, bool write, int32_t after)
 {
-    if (k->rsp_known)
-        join(t, USE_STACK, R_RSP, k->rsp + before, 8, write);
-    k->rsp += after;
+    track_access(t, k, USE_STACK, (struct access){.gpr = R_RSP, .size = 8, .at = before, .write = write});
+    k->by[R_RSP] += after;
 }
 
 static void track_operand(struct tr *t, const struct tracker *k)
@@ -763,67 +784,70 @@ static void track_operand(struct tr *t, const struct tracker *k)
     if (!op || op->mem.type != ZYDIS_MEMOP_TYPE_MEM || op->mem.index != ZYDIS_REGISTER_NONE || t->cur->in.seg >= S_FS ||
         ZydisRegisterGetClass(op->mem.base) != ZYDIS_REGCLASS_GPR64)
         return;
-    unsigned gpr = (unsigned)ZydisRegisterGetId(op->mem.base);
-    bool write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
-    if (gpr == R_RSP) {
-        if (k->rsp_known)
-            join(t, USE_OPERAND, gpr, k->rsp + op->mem.disp.value, op->size / 8u, write);
-    } else if (!(k->changed >> gpr & 1)) {
-        join(t, USE_OPERAND, gpr, op->mem.disp.value, op->size / 8u, write);
-    }
+    track_access(t, k, USE_OPERAND, (struct access){.gpr = (unsigned)ZydisRegisterGetId(op->mem.base),
+                                                    .size = op->size / 8u,
+                                                    .align = tr_operand_align(t),
+                                                    .at = op->mem.disp.value,
+                                                    .write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE});
 }
 
-/* ADD or SUB of a constant to RSP, LEA of RSP from itself. */
-static bool constant_rsp_step(const struct tr *t, int32_t *by)
+/* Whether all that the instruction does to the register in its first operand is to add a constant. */
+static bool constant_step(const struct tr *t, unsigned *gpr, int32_t *by)
 {
     const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
     const ZydisDecodedOperand *op = t->cur->dt.op;
-    if (op[0].type != ZYDIS_OPERAND_TYPE_REGISTER || op[0].reg.value != ZYDIS_REGISTER_RSP)
+    if (op[0].type != ZYDIS_OPERAND_TYPE_REGISTER || ZydisRegisterGetClass(op[0].reg.value) != ZYDIS_REGCLASS_GPR64)
         return false;
-    bool small = false;
+    bool immediate = op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && zi->raw.imm[0].size <= 32;
     int64_t x = 0;
-    if ((zi->mnemonic == ZYDIS_MNEMONIC_ADD || zi->mnemonic == ZYDIS_MNEMONIC_SUB) &&
-        op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+    switch (zi->mnemonic) {
+    case ZYDIS_MNEMONIC_INC: x = 1; break;
+    case ZYDIS_MNEMONIC_DEC: x = -1; break;
+    case ZYDIS_MNEMONIC_ADD:
+    case ZYDIS_MNEMONIC_SUB:
+        if (!immediate)
+            return false;
         x = zi->mnemonic == ZYDIS_MNEMONIC_ADD ? op[1].imm.value.s : -op[1].imm.value.s;
-        small = zi->raw.imm[0].size <= 32;
-    } else if (zi->mnemonic == ZYDIS_MNEMONIC_LEA && op[1].mem.base == ZYDIS_REGISTER_RSP &&
-               op[1].mem.index == ZYDIS_REGISTER_NONE) {
+        break;
+    case ZYDIS_MNEMONIC_LEA:
+        if (op[1].mem.base != op[0].reg.value || op[1].mem.index != ZYDIS_REGISTER_NONE)
+            return false;
         x = op[1].mem.disp.value;
-        small = true;
+        break;
+    default: return false;
     }
+    *gpr = (unsigned)ZydisRegisterGetId(op[0].reg.value);
     *by = (int32_t)x;
-    return small && x > -(1 << 20) && x < 1 << 20;
+    return x > -(1 << 20) && x < 1 << 20;
 }
 
 static void track(struct tr *t, struct tracker *k)
 {
     const struct cur *c = t->cur;
     const ZydisDecodedInstruction *zi = &c->dt.zi;
+    uint16_t written = c->writes;
+    unsigned gpr;
     int32_t by;
     if (tr_is_native(t)) {
         switch (zi->mnemonic) {
         case ZYDIS_MNEMONIC_PUSH: /* a memory operand is checked by itself */
-            track_stack_word(t, k, -8, true, -8);
-            return;
         case ZYDIS_MNEMONIC_PUSHFQ:
         case ZYDIS_MNEMONIC_CALL: track_stack_word(t, k, -8, true, -8); return;
-        case ZYDIS_MNEMONIC_POPFQ: track_stack_word(t, k, 0, false, 8); return;
-        case ZYDIS_MNEMONIC_POP: track_stack_word(t, k, 0, false, 8); break;
+        case ZYDIS_MNEMONIC_POPFQ:
         case ZYDIS_MNEMONIC_RET: track_stack_word(t, k, 0, false, 8); return;
+        case ZYDIS_MNEMONIC_POP:
+            track_stack_word(t, k, 0, false, 8);
+            written &= (uint16_t)~(1u << R_RSP);
+            break;
         case ZYDIS_MNEMONIC_LEA: break;
         default: track_operand(t, k);
         }
     }
-    k->changed |= c->writes;
-    if (zi->mnemonic == ZYDIS_MNEMONIC_POP && tr_is_native(t))
-        k->changed &= ~(1u << R_RSP); /* by 8, which is accounted for */
-    if (!(k->changed >> R_RSP & 1))
-        return;
-    k->changed &= ~(1u << R_RSP);
-    if (constant_rsp_step(t, &by))
-        k->rsp += by;
-    else
-        k->rsp_known = false;
+    if (constant_step(t, &gpr, &by)) {
+        k->by[gpr] += by;
+        written &= (uint16_t)~(1u << gpr);
+    }
+    k->unknown |= written;
 }
 
 /* Groups with more than one use stay; `at` of their uses becomes relative to their lowest byte. */
@@ -831,7 +855,7 @@ static void choose_groups(struct tr *t)
 {
     if (!t->long64 || (t->key.bits & KEY_PLAIN))
         return;
-    struct tracker k = {.rsp_known = true};
+    struct tracker k = {0};
     for (t->n = 0; t->n < t->count; t->n++) {
         t->cur = &t->insn[t->n];
         if (t->cur->dt.valid)
@@ -842,6 +866,7 @@ static void choose_groups(struct tr *t)
     memcpy(old, t->group, sizeof(old));
     for (unsigned i = 0; i < t->groups; i++) {
         becomes[i] = kept;
+        old[i].lo -= (old[i].lo - old[i].aligned_at) & old[i].align; /* so that it is aligned */
         if (old[i].uses > 1)
             t->group[kept++] = old[i];
     }
@@ -880,23 +905,28 @@ static void find_dead_flags(struct tr *t)
 }
 
 /* At the block's entry. A check that fails jumps to the variant without groups. Returns how many jumps wait for it. */
-static unsigned check_groups(struct tr *t, uint32_t failed[GROUPS_MAX])
+static unsigned check_groups(struct tr *t, uint32_t failed[GROUP_CHECKS_MAX])
 {
     struct emit *e = &t->e;
+    unsigned checks = 0;
     for (unsigned i = 0; i < t->groups; i++) {
         const struct group *g = &t->group[i];
         enum host_reg base = tr_host_reg(g->gpr);
         if (base == H_NONE)
             emit_load(e, base = H_R10, tr_spill_slot(g->gpr));
         emit_lea(e, H_R10, hm_base(base, g->lo));
-        probe_tlb(t, (unsigned)(g->hi - g->lo), g->write);
-        failed[i] = emit_jcc_fwd(e, HC_A);
+        failed[checks++] = emit_jcc_fwd(e, probe_tlb(t, (unsigned)(g->hi - g->lo), g->write, 0));
+        if (g->align) {
+            struct host_insn test = {.opcode = 0xf6, .modrm = true, .rm = H_R10, .imm_len = 1, .imm = {g->align}};
+            emit_insn(e, &test);
+            failed[checks++] = emit_jcc_fwd(e, HC_NZ);
+        }
         emit_alu_rm(e, 0, H_R10, hm_gs(H_R11, offsetof(struct tlb_entry, host)));
         emit_store(e, HOT_AT(group, i), H_R10);
         t->r10_group = i;
         t->r10_insn = 0;
     }
-    return t->groups;
+    return checks;
 }
 
 /* ---- second pass ---- */
@@ -974,7 +1004,7 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
 
     t->entry = e->pos;
     emit_alu_ri(e, 5, H_R15, (int32_t)t->count, true);
-    uint32_t expired = emit_jcc_fwd(e, HC_S), failed[GROUPS_MAX];
+    uint32_t expired = emit_jcc_fwd(e, HC_S), failed[GROUP_CHECKS_MAX];
     struct page_check second = {0};
     if (page2 != MEM_NO_PAGE) {
         uint64_t next = (va & ~(uint64_t)PAGE_MASK) + PAGE_SIZE;

@@ -73,9 +73,13 @@ enum { USE_OPERAND, USE_STACK };
 struct group {
     uint8_t gpr;
     bool write;
-    int32_t lo, hi; /* bytes from the register's value at the block's entry */
+    uint8_t align;      /* address bits that must be 0 where a vector may not cross a multiple of its size */
+    int32_t lo, hi;     /* bytes from the register's value at the block's entry */
+    int32_t aligned_at; /* likewise: of such an access */
     unsigned uses;
 };
+
+enum { GROUP_CHECKS_MAX = 2 * GROUPS_MAX };
 
 struct tr {
     struct dbt *d;
@@ -174,6 +178,7 @@ bool tr_is_native(const struct tr *t);
 bool tr_is_integer(const struct tr *t); /* native and without faults of its own, but for its accesses */
 /* Its explicit memory operand, NULL when it has none. */
 const ZydisDecodedOperand *tr_memory_operand(const struct tr *t);
+unsigned tr_operand_align(const struct tr *t); /* address bits of it that must be 0 */
 
 /* ---- system instructions (tr_sys.c): rows of tr_insn.c ---- */
 bool tr_cli(struct tr *t, unsigned arg);
