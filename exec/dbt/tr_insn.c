@@ -692,15 +692,21 @@ static void use_vectors(struct tr *t)
     t->vec_ready = true;
 }
 
-static bool tr_vector(struct tr *t, unsigned attrs)
+static bool vector_usable(const struct tr *t, unsigned attrs)
 {
     const ZydisDecodedOperand *mem = tr_memory_operand(t);
     const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
     unsigned need = (attrs & AT_AVX ? KEY_AVX : KEY_SSE) | (attrs & AT_FP_EXC ? KEY_MASKED : 0);
     if ((t->key.bits & need) != need || (mem && mem->mem.type != ZYDIS_MEMOP_TYPE_MEM))
         return false;
-    if (zi->meta.isa_set == ZYDIS_ISA_SET_AVX && !zi->operand_count_visible && !t->long64)
-        return false; /* VZEROUPPER, VZEROALL: of eight registers only */
+    /* VZEROUPPER, VZEROALL: of eight registers only */
+    return t->long64 || zi->meta.isa_set != ZYDIS_ISA_SET_AVX || zi->operand_count_visible;
+}
+
+static bool tr_vector(struct tr *t, unsigned attrs)
+{
+    if (!vector_usable(t, attrs))
+        return false;
     use_vectors(t);
     return copy(t);
 }
@@ -1084,7 +1090,7 @@ static bool tr_jmp(struct tr *t, unsigned arg)
     return true;
 }
 
-/* Conditional jumps do not end a block: it goes on where they are not taken. */
+/* Conditional jumps do not end a block: it goes on where they are not taken. A loop goes on where it is. */
 static bool tr_jcc(struct tr *t, unsigned cc)
 {
     uint64_t va;
@@ -1096,6 +1102,12 @@ static bool tr_jcc(struct tr *t, unsigned cc)
     else
         tr_want_flags(t);
     bool held = t->e.pos == begin && t->held_pos == begin;
+    if (t->loops && t->n == t->count - 1u) {
+        tr_exit_if(t, (enum host_cond)(cc ^ 1), tr_next_va(t));
+        tr_exit(t, va);
+        t->ended = true;
+        return true;
+    }
     tr_exit_if(t, (enum host_cond)cc, va);
     if (held)
         t->held_pos = t->e.pos;
@@ -1257,6 +1269,34 @@ bool tr_is_integer(const struct tr *t)
            !(info->attrs & (AT_FPU | AT_MMX | AT_SSE | AT_AVX));
 }
 
+bool tr_loops(const struct tr *t)
+{
+    uint64_t va;
+    const struct row *r = &rows[t->cur->dt.zi.mnemonic];
+    return t->cur->dt.valid && (r->fn == tr_jcc || r->fn == tr_jmp || r->fn == tr_call) && tr_direct_target(t, &va) &&
+           va == t->va;
+}
+
+/* Executed on the host's vector registers. */
+static bool is_vector_insn(const struct tr *t, const struct insn_info *info)
+{
+    bool moves_data = info->cls == INSN_HOST || info->cls == INSN_MOVE;
+    return !rows[t->cur->dt.zi.mnemonic].fn && moves_data && (info->attrs & (AT_SSE | AT_AVX)) &&
+           !(info->attrs & AT_FPU) && !((info->attrs & AT_MMX) && any_operand(t, is_mmx));
+}
+
+void tr_prepare(struct tr *t)
+{
+    for (unsigned i = 0; i < t->count; i++) {
+        t->cur = &t->insn[i];
+        const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
+        if (t->cur->dt.valid && is_vector_insn(t, info) && vector_usable(t, info->attrs)) {
+            use_vectors(t);
+            return;
+        }
+    }
+}
+
 bool tr_insn(struct tr *t)
 {
     const struct row *r = &rows[t->cur->dt.zi.mnemonic];
@@ -1266,7 +1306,7 @@ bool tr_insn(struct tr *t)
         return tr_rep(t, info->arg);
     if (!r->fn && moves_data && (info->attrs & AT_MMX) && any_operand(t, is_mmx))
         return tr_mmx(t, info->attrs);
-    if (!r->fn && moves_data && (info->attrs & (AT_SSE | AT_AVX)) && !(info->attrs & AT_FPU))
+    if (is_vector_insn(t, info))
         return tr_vector(t, info->attrs);
     if (!r->fn && info->lower == lower_x87)
         return tr_x87(t);

@@ -427,26 +427,32 @@ static void exit_to(struct tr *t, uint64_t va, bool always, bool plain)
 
 static unsigned check_groups(struct tr *t, uint32_t failed[GROUP_CHECKS_MAX]);
 
-/* From instruction `index` back to the block's begin, where nobody looks at the flags: charge it and go on behind its
- * entry. What is emitted next runs when that fails, with everything as it was. */
-static void loop_directly(struct tr *t, const struct flags_at *fl, unsigned index)
+/* From instruction `index` back to the block's begin: charge it and go on behind its entry. What is emitted next runs when
+ * that fails, with everything as it was. Returns whether the flags were stored for it: not when the block destroys them
+ * unseen, and they can be found again. */
+static bool loop_directly(struct tr *t, const struct flags_at *fl, unsigned index)
 {
     struct emit *e = &t->e;
     uint32_t failed[GROUP_CHECKS_MAX + 1];
     unsigned failures = 0, executed = index + 1;
-    if (!t->body || t->flags_seen || (!fl->mem && !fl->recipe.valid))
-        return;
+    bool store = t->flags_seen || (!fl->mem && !fl->recipe.valid), recheck = false;
+    if (!t->body)
+        return false;
+    if (store)
+        store_flags(t, fl);
     emit_alu_ri(e, 5, H_R15, (int32_t)executed, true);
     failed[failures++] = emit_jcc_fwd(e, HC_S);
     for (unsigned i = 0; i < t->groups; i++)
-        if (t->insn[index].changed >> t->group[i].gpr & 1) {
-            failures += check_groups(t, failed + failures);
-            break;
-        }
+        recheck |= t->insn[index].changed >> t->group[i].gpr & 1;
+    if (recheck)
+        failures += check_groups(t, failed + failures);
+    else if (t->groups)
+        emit_load(e, H_R10, HOT_AT(group, t->groups - 1)); /* as check_groups() leaves it */
     emit_jmp(e, t->body);
     for (unsigned i = 0; i < failures; i++)
         emit_patch(e, failed[i], e->pos);
     emit_lea(e, H_R15, hm_base(H_R15, (int32_t)executed));
+    return store;
 }
 
 /* A direct jump out of instruction `index`. */
@@ -455,9 +461,8 @@ static void leave_to(struct tr *t, uint64_t va, const struct flags_at *fl, unsig
     struct emit *e = &t->e;
     unsigned rest = t->count - 1u - index; /* instructions charged and not executed */
     bool self = va == t->va && !(t->key.bits & KEY_PLAIN);
-    if (self)
-        loop_directly(t, fl, index);
-    store_flags(t, fl);
+    if (!self || !loop_directly(t, fl, index))
+        store_flags(t, fl);
     if (rest)
         emit_lea(e, H_R15, hm_base(H_R15, (int32_t)rest));
     if (self)
@@ -704,13 +709,13 @@ static uint32_t scan(struct tr *t, unsigned most)
     uint32_t off = 0;
     for (t->n = 0; t->n < most; t->n++) {
         t->cur = &t->insn[t->n];
-        uint64_t target;
         if (!decode(t, off))
             break;
         off += t->cur->in.len;
         t->cur->changed = (uint16_t)(t->cur->writes | (t->n ? t->cur[-1].changed : 0));
-        t->loops |= t->cur->dt.valid && tr_direct_target(t, &target) && target == t->va;
-        if (tr_ends(t)) {
+        bool ends = tr_ends(t);
+        t->loops = tr_loops(t);
+        if (ends || t->loops) { /* what is behind a loop is not checked in each round of it */
             t->n++;
             break;
         }
@@ -1010,11 +1015,11 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
         uint64_t next = (va & ~(uint64_t)PAGE_MASK) + PAGE_SIZE;
         second = check_page(t, t->long64 ? next : (uint32_t)next, page2);
     }
+    bool body = t->loops && page2 == MEM_NO_PAGE && !(k->bits & KEY_PLAIN);
+    if (body)
+        tr_prepare(t);
     unsigned checks = check_groups(t, failed);
-    if (t->loops && page2 == MEM_NO_PAGE && !(k->bits & KEY_PLAIN)) {
-        t->body = e->pos;
-        tr_forget_r10(t); /* the last group's address, on the way through the entry */
-    }
+    t->body = body ? e->pos : 0;
     for (t->n = 0; t->n < t->count; t->n++) {
         t->cur = &t->insn[t->n];
         translate_insn(t);

@@ -91,7 +91,7 @@ struct tr {
     uint8_t crossing[INSN_BYTES_MAX]; /* the bytes of a block with two pages */
     uint32_t block;       /* index */
     uint32_t entry;
-    bool loops;           /* it may jump to its own begin */
+    bool loops;           /* its last instruction may jump to its begin */
     bool flags_seen;      /* somebody sees the flags that the block is entered with */
     uint32_t body;        /* behind all that the entry does; 0: not to be jumped to */
     unsigned n;           /* index of the current instruction */
@@ -172,6 +172,9 @@ void tr_jump_lookup(struct tr *t); /* of the linear address in r10; r11: its jum
 
 /* The target of a direct branch of full width to an address that can be executed from. */
 bool tr_direct_target(const struct tr *t, uint64_t *out);
+bool tr_loops(const struct tr *t);  /* a direct branch, taken or not, to the block's begin */
+/* At the block's entry: what its instructions would have to look after in each round of a loop. */
+void tr_prepare(struct tr *t);
 /* Before anything is emitted: whether the current instruction ends the block, and whether its handler will do it. */
 bool tr_ends(struct tr *t);
 bool tr_is_native(const struct tr *t);
