@@ -60,6 +60,7 @@ enum cc {
     CC_SUB_FROM, /* b was subtracted from something, a is the difference */
     CC_LOGIC, /* a is the result of AND, OR, XOR, TEST */
     CC_TEST,  /* a & b */
+    CC_SHL, CC_SHR, CC_SAR, /* a shifted by b, which is not 0 */
     CC_INC, CC_DEC, /* of cc_inc alone */
 };
 

@@ -14,6 +14,13 @@
         __asm__(ins "\n\tlahf\n\tseto %%al" : [x] "+&q"(x_), "=&a"(fl_) : [y] "q"(b) : "cc");          \
         fl_;                                                                                           \
     })
+#define SHIFT_FLAGS(w, ins)                                                                            \
+    ({                                                                                                 \
+        uint64_t x_ = a;                                                                               \
+        uint32_t fl_;                                                                                  \
+        __asm__(ins " %%cl, %" w "[x]\n\tlahf\n\tseto %%al" : [x] "+&q"(x_), "=&a"(fl_) : "c"(b) : "cc"); \
+        fl_;                                                                                           \
+    })
 #define FLAGS_OF_CC(bits, w, sfx)                                                                      \
     GENERAL_REGS static uint32_t flags_of##bits(enum cc op, uint64_t a, uint64_t b)                    \
     {                                                                                                  \
@@ -22,6 +29,9 @@
         case CC_ADD_TO: return FLAGS_OF(w, "sub" sfx " %" w "[y], %" w "[x]\n\tadd" sfx " %" w "[y], %" w "[x]"); \
         case CC_SUB_FROM: return FLAGS_OF(w, "add" sfx " %" w "[y], %" w "[x]\n\tsub" sfx " %" w "[y], %" w "[x]"); \
         case CC_LOGIC: return FLAGS_OF(w, "test" sfx " %" w "[x], %" w "[x]");                         \
+        case CC_SHL: return SHIFT_FLAGS(w, "shl" sfx);                                                 \
+        case CC_SHR: return SHIFT_FLAGS(w, "shr" sfx);                                                 \
+        case CC_SAR: return SHIFT_FLAGS(w, "sar" sfx);                                                 \
         case CC_INC: return FLAGS_OF(w, "dec" sfx " %" w "[x]\n\tinc" sfx " %" w "[x]");               \
         case CC_DEC: return FLAGS_OF(w, "inc" sfx " %" w "[x]\n\tdec" sfx " %" w "[x]");               \
         default: return FLAGS_OF(w, "test" sfx " %" w "[y], %" w "[x]");                               \

@@ -478,6 +478,28 @@ static bool add_memory(struct tr *t, unsigned alu)
     return true;
 }
 
+/* Shifts by a constant: the flags follow from what was shifted. */
+static bool tr_shift(struct tr *t, unsigned cc)
+{
+    const ZydisDecodedOperand *op = &t->cur->dt.op[0], *count = &t->cur->dt.op[1];
+    if (!is_gpr(op) || is_high_byte(op) || count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !t->cur->produces ||
+        t->cur->flags_dead)
+        return copy(t);
+    enum host_reg h = tr_host_reg(gpr_of(op));
+    if (h == H_NONE)
+        emit_load(&t->e, h = H_R11, tr_spill_slot(gpr_of(op)));
+    emit_store(&t->e, HOT(cc_a), h);
+    if (!copy(t))
+        return false;
+    t->fl.recipe = (struct recipe){.valid = true,
+                                   .cc = (uint8_t)cc,
+                                   .size = (uint8_t)size_log(op->size),
+                                   .a = IN_SLOT,
+                                   .b = H_NONE,
+                                   .b_imm = (int32_t)(count->imm.value.u & (op->size == 64 ? 63 : 31))};
+    return true;
+}
+
 static bool tr_alu(struct tr *t, unsigned arg)
 {
     bool mem_source = t->cur->dt.op[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
@@ -1196,8 +1218,9 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     ROW(ADD, tr_alu, ALU_ADD) ROW(OR, tr_alu, ALU_OR) ROW(AND, tr_alu, ALU_AND) ROW(SUB, tr_alu, ALU_SUB)
     ROW(XOR, tr_alu, ALU_XOR) ROW(CMP, tr_alu, ALU_CMP) ROW(TEST, tr_alu, ALU_TEST)
     ROW(ADC, tr_copy, 0) ROW(SBB, tr_copy, 0)
+    ROW(SHL, tr_shift, CC_SHL) ROW(SHR, tr_shift, CC_SHR) ROW(SAR, tr_shift, CC_SAR)
     ROW(INC, tr_inc_dec, CC_INC) ROW(DEC, tr_inc_dec, CC_DEC)
-    COPY(NEG) COPY(NOT) COPY(SHL) COPY(SHR) COPY(SAR) COPY(ROL) COPY(ROR) COPY(RCL) COPY(RCR) COPY(SHLD) COPY(SHRD)
+    COPY(NEG) COPY(NOT) COPY(ROL) COPY(ROR) COPY(RCL) COPY(RCR) COPY(SHLD) COPY(SHRD)
     COPY(IMUL) COPY(MUL) COPY(BSF) COPY(BSR) COPY(TZCNT) COPY(LZCNT) COPY(POPCNT) COPY(BSWAP) COPY(XCHG) COPY(XADD)
     COPY(CMPXCHG) COPY(CMPXCHG8B) COPY(MOVBE) COPY(ANDN) COPY(BEXTR) COPY(BLSI) COPY(BLSMSK) COPY(BLSR) COPY(BZHI)
     COPY(PDEP) COPY(PEXT) COPY(SARX) COPY(SHLX) COPY(SHRX) COPY(RORX) COPY(MULX) COPY(CBW) COPY(CWDE) COPY(CDQE)
@@ -1261,14 +1284,6 @@ bool tr_is_native(const struct tr *t)
     return r->fn ? r->fn != tr_handler && r->fn != tr_last && r->fn != tr_nothing : true;
 }
 
-/* FP and vector instructions may meet a key that does not allow them. */
-bool tr_is_integer(const struct tr *t)
-{
-    const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
-    return tr_is_native(t) && rows[t->cur->dt.zi.mnemonic].fn && info->cls != INSN_SYSTEM &&
-           !(info->attrs & (AT_FPU | AT_MMX | AT_SSE | AT_AVX));
-}
-
 bool tr_loops(const struct tr *t)
 {
     uint64_t va;
@@ -1283,6 +1298,16 @@ static bool is_vector_insn(const struct tr *t, const struct insn_info *info)
     bool moves_data = info->cls == INSN_HOST || info->cls == INSN_MOVE;
     return !rows[t->cur->dt.zi.mnemonic].fn && moves_data && (info->attrs & (AT_SSE | AT_AVX)) &&
            !(info->attrs & AT_FPU) && !((info->attrs & AT_MMX) && any_operand(t, is_mmx));
+}
+
+bool tr_is_harmless(const struct tr *t)
+{
+    const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
+    if (!tr_is_native(t) || info->cls == INSN_SYSTEM)
+        return false;
+    if (rows[t->cur->dt.zi.mnemonic].fn)
+        return !(info->attrs & (AT_FPU | AT_MMX | AT_SSE | AT_AVX));
+    return is_vector_insn(t, info) && vector_usable(t, info->attrs);
 }
 
 void tr_prepare(struct tr *t)

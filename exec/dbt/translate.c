@@ -15,15 +15,19 @@ static void store_operand(struct tr *t, struct host_mem slot, uint8_t reg, int32
     else if (reg >= IN_SPILL) {
         emit_load(&t->e, H_R11, tr_spill_slot(reg - IN_SPILL));
         emit_store(&t->e, slot, H_R11);
-    } else if (reg != IN_SLOT)
+    } else if (reg != IN_SLOT && imm) {
+        emit_lea(&t->e, H_R11, hm_base(reg, imm));
+        emit_store(&t->e, slot, H_R11);
+    } else if (reg != IN_SLOT) {
         emit_store(&t->e, slot, reg);
+    }
 }
 
 /* Leaves the host's flags alone; r11 is lost. */
 static void store_recipe(struct tr *t, const struct recipe *r)
 {
     if (r->cc >= CC_INC) {
-        store_operand(t, HOT(cc_inc_a), r->a, 0);
+        store_operand(t, HOT(cc_inc_a), r->a, r->a_imm);
         emit_store_imm32(&t->e, HOT(cc_inc), (int32_t)cc_word(r));
         return;
     }
@@ -73,15 +77,30 @@ void tr_flags_to_aflags(struct tr *t)
     t->fl.mem = t->fl.raw = true;
 }
 
-/* Whether the current instruction destroys what the recipe reads, so that nobody after it can use it. */
-static bool recipe_ends(const struct tr *t)
+/* How a push or pop moves RSP, as far as a recipe that reads it can follow; else 0. */
+static int32_t stack_step(const struct tr *t)
 {
-    return t->fl.recipe.valid && !t->cur->produces && (t->fl.recipe.reads & t->cur->writes);
+    if (!t->long64 || !tr_is_native(t))
+        return 0;
+    switch (t->cur->dt.zi.mnemonic) {
+    case ZYDIS_MNEMONIC_PUSH: return -8;
+    case ZYDIS_MNEMONIC_POP: return 8;
+    default: return 0;
+    }
+}
+
+/* Whether the current instruction destroys what the recipe reads. */
+static bool recipe_breaks(const struct tr *t)
+{
+    const struct recipe *r = &t->fl.recipe;
+    uint16_t destroyed = r->valid && !t->cur->produces ? r->reads & t->cur->writes : 0;
+    bool follows = destroyed == 1u << R_RSP && r->a == H_R14 && r->b != H_R14 && stack_step(t);
+    return destroyed && !follows;
 }
 
 void tr_clobber_flags(struct tr *t)
 {
-    if (!t->fl.mem && (!t->fl.recipe.valid || recipe_ends(t)))
+    if (!t->fl.mem && (!t->fl.recipe.valid || recipe_breaks(t)))
         tr_flags_to_memory(t);
     t->fl.host = t->fl.host_but_cf = false;
 }
@@ -128,6 +147,20 @@ static void recipe_alu(struct tr *t, const struct recipe *r, unsigned ext, uint8
         sized_op(t, (uint8_t)(ext << 3), r->size, r->b, a);
 }
 
+static void shift_r11(struct tr *t, unsigned ext, const struct recipe *r)
+{
+    struct host_insn in = {.p66 = r->size == 1,
+                           .w = r->size == 3,
+                           .opcode = r->size ? 0xc1 : 0xc0,
+                           .modrm = true,
+                           .reg = (uint8_t)ext,
+                           .rm = H_R11,
+                           .rex8 = r->size == 0,
+                           .imm_len = 1,
+                           .imm = {(uint8_t)r->b_imm}};
+    emit_insn(&t->e, &in);
+}
+
 static void evaluate_recipe(struct tr *t, const struct recipe *r)
 {
     uint8_t a = r->a;
@@ -137,9 +170,14 @@ static void evaluate_recipe(struct tr *t, const struct recipe *r)
         emit_load(&t->e, H_R11, HOT(cc_a));
     else if (a >= IN_SPILL)
         emit_load(&t->e, H_R11, tr_spill_slot(a - IN_SPILL));
-    if (a >= H_NONE)
+    else if (r->a_imm)
+        emit_lea(&t->e, H_R11, hm_base(a, r->a_imm));
+    if (a >= H_NONE || r->a_imm)
         a = H_R11;
     switch (r->cc) {
+    case CC_SHL: shift_r11(t, 4, r); break;
+    case CC_SHR: shift_r11(t, 5, r); break;
+    case CC_SAR: shift_r11(t, 7, r); break;
     case CC_CMP: recipe_alu(t, r, 7, a); break;
     case CC_LOGIC: sized_op(t, 0x84, r->size, a, a); break;
     case CC_TEST:
@@ -669,8 +707,10 @@ static void analyse(struct tr *t)
 static void end_insn(struct tr *t)
 {
     struct cur *c = t->cur;
-    if (t->fl.recipe.valid && (t->fl.recipe.reads & c->writes) && !c->produces)
+    if (recipe_breaks(t))
         t->fl.recipe.valid = false;
+    else if (t->fl.recipe.valid && t->fl.recipe.a == H_R14 && !c->produces)
+        t->fl.recipe.a_imm -= stack_step(t);
     /* A slow path comes back with the flags in memory; code that counts on the host's has them loaded. */
     for (unsigned i = c->first_stub; i < t->stubs; i++) {
         if (t->stub[i].kind != STUB_SLOW)
@@ -893,7 +933,7 @@ static bool sees_flags(const struct tr *t, bool seen_after)
     bool checked = (mem && !c->use[USE_OPERAND].yes && c->dt.zi.mnemonic != ZYDIS_MNEMONIC_LEA) ||
                    c->dt.zi.mnemonic == ZYDIS_MNEMONIC_DIV || c->dt.zi.mnemonic == ZYDIS_MNEMONIC_IDIV;
     bool stack = c->dt.zi.mnemonic == ZYDIS_MNEMONIC_PUSH || c->dt.zi.mnemonic == ZYDIS_MNEMONIC_POP;
-    if (!tr_is_integer(t) || checked || (stack && !c->use[USE_STACK].yes) || c->flags_read || (c->in.flags & INSN_ENDS))
+    if (!tr_is_harmless(t) || checked || (stack && !c->use[USE_STACK].yes) || c->flags_read || (c->in.flags & INSN_ENDS))
         return true;
     return !c->produces && seen_after;
 }
@@ -940,7 +980,7 @@ static void translate_insn(struct tr *t)
 {
     struct cur *c = t->cur;
     c->first_stub = t->stubs;
-    if (!t->fl.host && !t->fl.mem && recipe_ends(t))
+    if (!t->fl.host && !t->fl.mem && recipe_breaks(t))
         tr_flags_to_memory(t); /* nothing else has them then */
     if (c->in.flags & INSN_ENDS)
         store_fip(t, &t->fip);

@@ -19,7 +19,7 @@ struct recipe {
     uint8_t size;       /* log2 of bytes */
     uint8_t a, b;       /* host registers; H_NONE: the constant; IN_SLOT: in hot.cc_a, hot.cc_b;
                            IN_SPILL + gpr: where that one lives */
-    int32_t a_imm, b_imm;
+    int32_t a_imm, b_imm; /* a_imm: of a register, what to add to it */
     uint16_t reads;     /* guest registers, as a mask */
 };
 
@@ -178,7 +178,7 @@ void tr_prepare(struct tr *t);
 /* Before anything is emitted: whether the current instruction ends the block, and whether its handler will do it. */
 bool tr_ends(struct tr *t);
 bool tr_is_native(const struct tr *t);
-bool tr_is_integer(const struct tr *t); /* native and without faults of its own, but for its accesses */
+bool tr_is_harmless(const struct tr *t); /* native and without faults of its own, but for its accesses */
 /* Its explicit memory operand, NULL when it has none. */
 const ZydisDecodedOperand *tr_memory_operand(const struct tr *t);
 unsigned tr_operand_align(const struct tr *t); /* address bits of it that must be 0 */
