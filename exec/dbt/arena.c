@@ -311,19 +311,35 @@ __attribute__((target("general-regs-only"))) static void settle_from_code(struct
     flags_settle(d->v, d->arena.hot);
 }
 
-/* What comparisons leave, without C; r11 is lost. */
-static void compare_operands(struct emit *e)
+/* What comparisons with a register and with a small constant leave, without C; r11 is lost. */
+static void compare_operands(struct emit *e, unsigned size)
 {
-    for (unsigned size = 2; size <= 3; size++) {
-        struct host_insn cmp = {.opcode = 0x3b, .modrm = true, .reg = H_R11, .is_mem = true, .mem = HOT(cc_b),
-                                .w = size == 3};
-        emit_alu_mi(e, 7, HOT(cc_op), (int32_t)(CC_CMP | size << 8), true);
-        uint32_t other = emit_jcc_fwd(e, HC_NZ);
-        emit_load(e, H_R11, HOT(cc_a));
-        emit_insn(e, &cmp);
-        ret(e);
-        emit_patch(e, other, e->pos);
-    }
+    struct host_insn cmp = {.opcode = 0x3b, .modrm = true, .reg = H_R11, .is_mem = true, .mem = HOT(cc_b), .w = size == 3};
+    emit_alu_mi(e, 7, HOT(cc_op), (int32_t)(CC_CMP | size << 8), true); /* and cc_inc is 0 */
+    uint32_t other = emit_jcc_fwd(e, HC_NZ);
+    emit_load(e, H_R11, HOT(cc_a));
+    emit_insn(e, &cmp);
+    ret(e);
+    emit_patch(e, other, e->pos);
+}
+
+static void compare_constant(struct emit *e, unsigned size)
+{
+    struct host_mem constant = HOT(cc_op);
+    constant.disp += 2;
+    struct host_insn load = {.map = 1, .opcode = 0xbe, .modrm = true, .reg = H_R11, .is_mem = true, .mem = constant,
+                             .w = true}; /* movsx, byte */
+    struct host_insn cmp = {.opcode = 0x39, .modrm = true, .reg = H_R11, .is_mem = true, .mem = HOT(cc_a), .w = size == 3};
+    cmp.opcode -= size == 0;
+    cmp.rex8 = size == 0;
+    emit_load(e, H_R11, HOT(cc_op));
+    emit_alu_ri(e, 4, H_R11, ~0xff0000, true); /* and cc_inc is 0 */
+    emit_alu_ri(e, 7, H_R11, (int32_t)(CC_CMP | size << 8 | CC_IMM), true);
+    uint32_t other = emit_jcc_fwd(e, HC_NZ);
+    emit_insn(e, &load);
+    emit_insn(e, &cmp);
+    ret(e);
+    emit_patch(e, other, e->pos);
 }
 
 static uint32_t make_flags_get(struct emit *e)
@@ -332,7 +348,12 @@ static uint32_t make_flags_get(struct emit *e)
     uint32_t at = e->pos;
     emit_alu_mi(e, 7, HOT(cc_op), CC_RAW, true); /* and cc_inc is 0 */
     uint32_t raw = emit_jcc_fwd(e, HC_Z);
-    compare_operands(e);
+    for (unsigned size = 0; size < 4; size++) {
+        if (size >= 2)
+            compare_operands(e, size);
+        if (size != 1)
+            compare_constant(e, size);
+    }
     for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
         push(e, kept[i]); /* an odd number, behind the return address: aligned */
     emit_load(e, H_RDI, HOT(self));

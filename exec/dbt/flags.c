@@ -57,7 +57,7 @@ GENERAL_REGS void flags_settle(struct vcpu *v, struct hot *h)
 {
     const uint16_t cf = FL_CF << 8;
     if (h->cc_op != CC_RAW)
-        h->aflags = flags_of(h->cc_op, h->cc_a, h->cc_b);
+        h->aflags = flags_of(h->cc_op, h->cc_a, h->cc_op & CC_IMM ? (uint64_t)(int8_t)(h->cc_op >> 16) : h->cc_b);
     if (h->cc_inc)
         h->aflags = (uint16_t)((flags_of(h->cc_inc, h->cc_inc_a, 0) & ~cf) | (h->aflags & cf));
     h->cc_op = CC_RAW;

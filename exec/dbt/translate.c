@@ -6,7 +6,16 @@ enum { CODE_ROOM = 24 << 10 /* more than a block can need of either kind */ };
 
 /* ---- flags ---- */
 
-static uint32_t cc_word(const struct recipe *r) { return r->cc | (uint32_t)r->size << 8; }
+static bool small_constant(const struct recipe *r)
+{
+    return r->b == H_NONE && r->b_imm == (int8_t)r->b_imm && r->cc != CC_LOGIC && r->cc < CC_INC;
+}
+
+static uint32_t cc_word(const struct recipe *r)
+{
+    uint32_t word = r->cc | (uint32_t)r->size << 8;
+    return small_constant(r) ? word | CC_IMM | (uint32_t)(uint8_t)r->b_imm << 16 : word;
+}
 
 static void store_operand(struct tr *t, struct host_mem slot, uint8_t reg, int32_t imm)
 {
@@ -32,7 +41,7 @@ static void store_recipe(struct tr *t, const struct recipe *r)
         return;
     }
     store_operand(t, HOT(cc_a), r->a, r->a_imm);
-    if (r->cc != CC_LOGIC)
+    if (r->cc != CC_LOGIC && !small_constant(r))
         store_operand(t, HOT(cc_b), r->b, r->b_imm);
     emit_store_imm(&t->e, HOT(cc_op), (int32_t)cc_word(r)); /* and cc_inc */
 }
