@@ -16,13 +16,15 @@
  *  (c) tag_w is valid only while the page's trace byte is PAGE_DIRTY, and the leaf's D bit is set.
  *  (d) code_epoch of a space and privilege changes whenever a valid fetch entry of it is lost, evictions included.
  * A write to a present non-leaf entry drops the whole subtree (drop_table), which then no longer is a table by (a): so
- * the work of drops is bounded by the work of the walks that set the kinds. */
+ * the work of drops is bounded by the work of the walks that set the kinds. Only what the roots of several spaces share
+ * stays (drop_root_entry): the kernel's half, when a process goes and its root is used again. */
 #include "exec/x86/mmu.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "core/base/map.h"
+#include "core/cpu.h"
 #include "exec/x86/access.h"
 #include "exec/x86/sys.h"
 #include "exec/x86/walk.h"
@@ -33,6 +35,7 @@ enum {
     SPACE_ENTRIES = ARRAYS * TLB_SIZE,
     GROUP = 64, /* entries */
     LEAF_BUCKETS = 1 << 16,
+    ROOT_SLOTS = 512, ROOT_SHIFT = 39, /* SDM 4.5: linear-address bits 47:39 index the PML4 */
     DR7_ENABLES = 0xff, /* L0 G0 .. L3 G3, SDM 17.2.4 */
     IDLE_WRITES = 16, /* traced writes to a table that dropped nothing, after which it is no longer traced */
 };
@@ -50,6 +53,7 @@ struct space {
     uint64_t last_use;
     uint64_t epoch[2]; /* of FETCH_USER and FETCH_SUP */
     uint64_t touched[(SPACE_ENTRIES / GROUP + 63) / 64]; /* a bit for each GROUP of entries that may hold a valid one */
+    uint64_t root_slots[ROOT_SLOTS / 64]; /* a bit for each entry of a 4-level root that a valid entry may come from */
 };
 
 /* The cold half of a TLB entry. Ids are index + 1; 0 ends a chain. */
@@ -192,6 +196,38 @@ static bool drop_leaf(struct mmu *m, uint64_t leaf_gpa)
     return any;
 }
 
+static unsigned root_slot(uint64_t lin)
+{
+    return lin >> ROOT_SHIFT & (ROOT_SLOTS - 1);
+}
+
+/* Drop what a space holds: all, or what came from one entry of its root. */
+enum { ALL_SLOTS = ROOT_SLOTS };
+static void space_drop(struct mmu *m, struct space *sp, unsigned slot)
+{
+    uint32_t first = (uint32_t)(sp - m->space) * SPACE_ENTRIES;
+    for (uint32_t w = 0; w < ARRAY_LEN(sp->touched); w++) {
+        for (uint64_t left = sp->touched[w]; left; left &= left - 1) {
+            uint32_t g = w * 64 + (uint32_t)__builtin_ctzll(left);
+            bool keeps = false;
+            for (uint32_t i = first + g * GROUP; i < first + (g + 1) * GROUP; i++) {
+                if (!entry_valid(m, i))
+                    continue;
+                if (slot == ALL_SLOTS || root_slot(m->entry[i].tag_r) == slot)
+                    drop_entry(m, i);
+                else
+                    keeps = true;
+            }
+            if (!keeps)
+                sp->touched[w] &= ~(left & -left);
+        }
+    }
+    if (slot == ALL_SLOTS)
+        memset(sp->root_slots, 0, sizeof(sp->root_slots));
+    else
+        sp->root_slots[slot / 64] &= ~bit(slot % 64);
+}
+
 static bool is_wide(uint8_t kind)
 {
     return !(kind & (TABLE32_L1 | TABLE32_L2));
@@ -208,6 +244,43 @@ static uint64_t table_entry(const struct mmu *m, uint32_t page, uint32_t off, ui
     return is_wide(kind) ? get_le64(p) : get_le32(p);
 }
 
+static void drop_table(struct mmu *m, uint32_t page, uint8_t kind);
+
+/* Whether the root of another space leads to `child` at the same place. */
+static bool child_shared(const struct mmu *m, uint32_t root, uint32_t off, uint32_t child)
+{
+    for (const struct space *sp = m->space; sp < m->space + SPACES; sp++) {
+        uint32_t page = sp->used ? mem_page(m->mem, gpa(sp->key.cr3)) : MEM_NO_PAGE;
+        if (page != MEM_NO_PAGE && page != root && (m->table_kinds[page] & TABLE_L4) &&
+            walk_child(m->v, table_entry(m, page, off, TABLE_L4), TABLE_L4) == child)
+            return true;
+    }
+    return false;
+}
+
+/* Drop every entry derived through the entry of a 4-level root, before it changes: all of them are in the spaces of that
+ * root. A table that other roots share (an operating system's half of all its processes) stays one, and the other spaces
+ * keep their entries. */
+static bool drop_root_entry(struct mmu *m, uint32_t page, uint32_t off)
+{
+    uint32_t child = walk_child(m->v, table_entry(m, page, off, TABLE_L4), TABLE_L4);
+    if (child == MEM_NO_PAGE || !(m->table_kinds[child] & TABLE_L3))
+        return false;
+    if (!child_shared(m, page, off, child)) {
+        drop_table(m, child, TABLE_L3);
+        return true;
+    }
+    unsigned slot = off / 8;
+    bool any = false;
+    for (struct space *sp = m->space; sp < m->space + SPACES; sp++) {
+        if (!(sp->root_slots[slot / 64] >> slot % 64 & 1) || mem_page(m->mem, gpa(sp->key.cr3)) != page)
+            continue;
+        space_drop(m, sp, sp == m->cur ? slot : ALL_SLOTS); /* a root not in use becomes something else */
+        any = true;
+    }
+    return any;
+}
+
 /* Drop every entry derived through `page` as a table of `kind`, and what hangs below. Recursion is bounded by the levels. */
 static void drop_table(struct mmu *m, uint32_t page, uint8_t kind)
 {
@@ -217,6 +290,10 @@ static void drop_table(struct mmu *m, uint32_t page, uint8_t kind)
     uint64_t base = mem_page_gpa(m->mem, page).v;
     uint32_t step = is_wide(kind) ? 8 : 4;
     for (uint32_t off = 0; off < PAGE_SIZE; off += step) {
+        if (kind == TABLE_L4) {
+            drop_root_entry(m, page, off);
+            continue;
+        }
         drop_leaf(m, base + off);
         uint32_t child = walk_child(m->v, table_entry(m, page, off, kind), kind);
         if (child != MEM_NO_PAGE)
@@ -233,6 +310,10 @@ static bool drop_entries_in(struct mmu *m, uint32_t page, uint32_t off, uint32_t
     uint64_t base = mem_page_gpa(m->mem, page).v;
     uint32_t step = is_wide(kind) ? 8 : 4;
     for (uint32_t o = off & ~(step - 1); o < off + len; o += step) {
+        if (kind == TABLE_L4) {
+            any |= drop_root_entry(m, page, o);
+            continue;
+        }
         any |= drop_leaf(m, base + o);
         uint32_t child = walk_child(m->v, table_entry(m, page, o, kind), kind);
         if (child != MEM_NO_PAGE && (m->table_kinds[child] & child_kind(kind))) {
@@ -296,23 +377,10 @@ void mmu_walker_write(struct vcpu *v, uint32_t page, uint32_t off, uint32_t len)
 
 /* ---- spaces ---- */
 
-static void space_clear(struct mmu *m, struct space *sp)
-{
-    uint32_t first = (uint32_t)(sp - m->space) * SPACE_ENTRIES;
-    for (uint32_t g = 0; g < SPACE_ENTRIES / GROUP; g++) {
-        if (!(sp->touched[g / 64] >> g % 64 & 1))
-            continue;
-        for (uint32_t i = first + g * GROUP; i < first + (g + 1) * GROUP; i++)
-            if (entry_valid(m, i))
-                drop_entry(m, i);
-    }
-    memset(sp->touched, 0, sizeof(sp->touched));
-}
-
 void mmu_drop_all(struct mmu *m)
 {
     for (unsigned i = 0; i < SPACES; i++)
-        space_clear(m, &m->space[i]);
+        space_drop(m, &m->space[i], ALL_SLOTS);
 }
 
 static void space_key(const struct vcpu *v, struct space_key *k)
@@ -320,7 +388,7 @@ static void space_key(const struct vcpu *v, struct space_key *k)
     memset(k, 0, sizeof(*k));
     if (!(v->s.cr0 & CR0_PG))
         return;
-    k->cr3 = v->s.cr3 & ~UINT64_C(0xfff); /* PCIDs do not matter to a coherent TLB */
+    k->cr3 = v->s.cr3 & (bit(VCPU_MAXPHYADDR) - PAGE_SIZE); /* PCIDs do not matter to a coherent TLB */
     k->control = (v->s.cr0 & (CR0_PG | CR0_WP)) | (v->s.cr4 & (CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP)) << 32 |
                  (v->s.efer & (EFER_LMA | EFER_NXE)) << 4;
     if (!cpu_long(v) && (v->s.cr4 & CR4_PAE)) {
@@ -338,7 +406,7 @@ static struct space *space_find(struct mmu *m, const struct space_key *k)
         if (sp->last_use < oldest->last_use)
             oldest = sp;
     }
-    space_clear(m, oldest);
+    space_drop(m, oldest, ALL_SLOTS);
     oldest->used = true;
     oldest->key = *k;
     oldest->epoch[0] = oldest->epoch[1] = 0; /* stale: see publish_epoch() */
@@ -449,7 +517,8 @@ static uint32_t fill(struct mmu *m, unsigned array, uint64_t lin, uint32_t page,
     }
     trace_tables(m, w);
     uint32_t group = i % SPACE_ENTRIES / GROUP;
-    m->cur->touched[group / 64] |= UINT64_C(1) << group % 64;
+    m->cur->touched[group / 64] |= bit(group % 64);
+    m->cur->root_slots[root_slot(lin) / 64] |= bit(root_slot(lin) % 64);
     m->entry[i] = (struct tlb_entry){.tag_r = tag, .tag_w = tlb_no_tag(i),
                                      .host = mem_page_host(m->mem, page), .page = page};
     link_entry(m, i, w->leaf_gpa, page);
