@@ -123,10 +123,20 @@ static bool may_run(struct dbt *d)
     return false;
 }
 
-/* The code at RIP, of the KEY_PLAIN variant when `plain`, translated when need be; NULL: something else must be done
- * first. The state in *v is exact. May raise the fetch's fault. */
-static const void *code_at_rip(struct dbt *d, bool plain)
+/* What a link leads to, if that was translated from `page`; else NULL. It may be dead: then its entry jumps out. */
+static const void *link_target(const struct dbt *d, const struct link *l, uint32_t page)
 {
+    const uint8_t *code = d->arena.map.rw;
+    if (!l->page_pos || get_le32(code + l->page_pos) != page)
+        return NULL;
+    return arena_code(&d->arena, l->jump_pos + 4 + get_le32(code + l->jump_pos));
+}
+
+/* The code at RIP, of the KEY_PLAIN variant when `plain`, translated when need be; NULL: something else must be done
+ * first. `from`: the link that leads there, or NULL. The state in *v is exact. May raise the fetch's fault. */
+static const void *code_at_rip(struct dbt *d, bool plain, const struct link *from)
+{
+    uint64_t flushes = d->flush_count;
     struct vcpu *v = d->v;
     struct hot *h = d->arena.hot;
     if (!may_run(d))
@@ -148,6 +158,9 @@ static const void *code_at_rip(struct dbt *d, bool plain)
     v->brk &= ~(uint32_t)VCPU_BRK_CODE; /* no code is running that could have been lost */
     if (page == MEM_NO_PAGE)
         return NULL;
+    const void *known = from && !scarce && d->flush_count == flushes ? link_target(d, from, page) : NULL;
+    if (known)
+        return known;
     unsigned most = (unsigned)(shorten ? MIN((uint64_t)h->budget, d->options.block) : d->options.block);
     struct key k = d->key;
     k.bits |= plain ? KEY_PLAIN : 0;
@@ -217,7 +230,7 @@ static const void *c_call(struct dbt *d, uint32_t site_id)
         v->s.r[R_RIP] = insn_next(v, in);
     c->cur = NULL;
     if ((site.flags & SITE_ENDS) || v->brk || ((site.flags & SITE_GROUPS) && mmu_lost(v) != lost))
-        return code_at_rip(d, false);
+        return code_at_rip(d, false, NULL);
     h->budget = (int64_t)(d->end - v->ticks) - site.after;
     h->aflags = v->s.aflags;
     h->seg_base[S_FS] = c->seg_base[S_FS];
@@ -228,7 +241,15 @@ static const void *c_call(struct dbt *d, uint32_t site_id)
     return RESUME;
 }
 
-/* A direct jump that does not know its target yet, or whose page check failed. */
+/* The host pays dearly for a store to code that it has at hand, even for one that changes nothing. */
+static void patch32(struct dbt *d, uint32_t pos, uint32_t value)
+{
+    if (get_le32(d->arena.map.rw + pos) != value)
+        put_le32(d->arena.map.rw + pos, value);
+}
+
+/* A direct jump that does not know its target yet, or whose page check failed: mostly because the space is new and knows
+ * no pages. */
 static const void *c_link(struct dbt *d, uint32_t link_id)
 {
     struct vcpu *v = d->v;
@@ -237,13 +258,13 @@ static const void *c_link(struct dbt *d, uint32_t link_id)
     flags_settle(v, d->arena.hot);
     v->s.r[R_RIP] = l.va;
     v->ticks = d->end - (uint64_t)d->arena.hot->budget;
-    const void *code = code_at_rip(d, l.plain);
+    const void *code = code_at_rip(d, l.plain, &l);
     if (!code || d->flush_count != flushes || d->options.nochain || v->ticks + BLOCK_MAX > d->end)
         return code;
     uint32_t target = (uint32_t)((const uint8_t *)code - d->arena.map.rx);
-    put_le32(d->arena.map.rw + l.jump_pos, target - (l.jump_pos + 4));
+    patch32(d, l.jump_pos, target - (l.jump_pos + 4));
     if (l.page_pos)
-        put_le32(d->arena.map.rw + l.page_pos, mmu_fetch_page(v, l.va));
+        patch32(d, l.page_pos, mmu_fetch_page(v, l.va));
     return code;
 }
 
@@ -257,12 +278,12 @@ static const void *c_leave(struct dbt *d, uint32_t block_id)
     const struct block *b = &d->block[block_id];
     bool plain = b->key.bits & KEY_PLAIN;
     if (!b->dead)
-        return code_at_rip(d, plain);
+        return code_at_rip(d, plain, NULL);
     uint64_t flushes = d->flush_count;
     struct key k = d->key;
     k.bits |= plain ? KEY_PLAIN : 0;
     *jump_cache_entry(d, b->va) = (struct jc_entry){0};
-    const void *code = code_at_rip(d, plain);
+    const void *code = code_at_rip(d, plain, NULL);
     /* Whoever came here had found the page to be b->page, so a successor in it may be entered at once from now on. */
     bool lasting = code && d->flush_count == flushes && v->ticks + BLOCK_MAX <= d->end;
     if (lasting && b->page2 == MEM_NO_PAGE && mmu_fetch_page(v, b->va) == b->page && block_same_key(&b->key, &k))
@@ -304,7 +325,7 @@ static enum engine_stop dbt_run(struct engine *e, uint64_t until)
             return (enum engine_stop)stop;
         d->end = c->until = MIN(until, v->ticks + SLICE);
         bool step = run_needs_attention_but_rf(v) || event_pending(v);
-        const void *code = step ? NULL : code_at_rip(d, false);
+        const void *code = step ? NULL : code_at_rip(d, false, NULL);
         if (code) {
             enter(d, code);
             continue;
