@@ -133,6 +133,12 @@ static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
     return d->page_blocks[page];
 }
 
+static void jump_cache_clear(struct dbt *d, unsigned i)
+{
+    map_clear(d->jump_caches + (size_t)i * JC_LEN, JC_LEN);
+    d->jump_cache_pages[i] = 0;
+}
+
 void blocks_flush(struct dbt *d)
 {
     for (uint32_t i = 0; i < d->blocks; i++) {
@@ -145,7 +151,7 @@ void blocks_flush(struct dbt *d)
     }
     for (unsigned i = 0; i < JUMP_CACHES; i++)
         if (d->jump_caches_used >> i & 1)
-            map_clear(d->jump_caches + (size_t)i * JC_LEN, JC_LEN);
+            jump_cache_clear(d, i);
     memset(d->ret_caches, 0, (size_t)RET_CACHES * RC_LEN);
     d->jump_caches_used = 0;
     d->cur_dtlb = NULL; /* so that the next one is marked again */
@@ -162,36 +168,50 @@ static void drop_all(void *self) { blocks_flush(self); }
 
 /* ---- jump caches ---- */
 
-static struct jc_entry *jump_cache(struct dbt *d, unsigned space, unsigned mode)
+static unsigned jump_cache_index(unsigned space, unsigned mode) { return space * MMU_CACHED + mode; }
+
+static struct jc_entry *jump_cache(const struct dbt *d, unsigned i)
 {
-    return (struct jc_entry *)(void *)(d->jump_caches + (size_t)(space * MMU_CACHED + mode) * JC_LEN);
+    return (struct jc_entry *)(void *)(d->jump_caches + (size_t)i * JC_LEN);
 }
 
 static size_t jc_slot(uint64_t va) { return va >> JC_SHIFT & (JC_ENTRIES - 1); }
+static uint64_t jc_page_bit(uint64_t va) { return bit((unsigned)(jc_slot(va) / JC_PER_PAGE)); }
 
-struct jc_entry *jump_cache_entry(struct dbt *d, uint64_t va)
+const struct jc_entry *jump_cache_entry(const struct dbt *d, uint64_t va)
 {
-    return (struct jc_entry *)(uintptr_t)d->arena.hot->jump_cache + jc_slot(va);
+    return (const struct jc_entry *)(uintptr_t)d->arena.hot->jump_cache + jc_slot(va);
 }
 
+void jump_cache_set(struct dbt *d, uint64_t va, const void *code)
+{
+    unsigned i = jump_cache_index(mmu_space(d->v), d->key.mmu_mode);
+    jump_cache(d, i)[jc_slot(va)] = (struct jc_entry){code ? va : 0, code};
+    d->jump_cache_pages[i] |= jc_page_bit(va);
+}
+
+/* Most pages that are run are never the target of an indirect jump. */
 static void fetch_lost(void *self, unsigned space, bool user, uint64_t lin)
 {
     struct dbt *d = self;
-    for (unsigned mode = user ? MMU_USER : MMU_SUP; mode <= (user ? MMU_USER : MMU_SUP_AC); mode++)
-        memset(jump_cache(d, space, mode) + jc_slot(lin & ~(uint64_t)PAGE_MASK), 0,
-               JC_PER_PAGE * sizeof(struct jc_entry));
+    for (unsigned mode = user ? MMU_USER : MMU_SUP; mode <= (user ? MMU_USER : MMU_SUP_AC); mode++) {
+        unsigned i = jump_cache_index(space, mode);
+        if (!(d->jump_cache_pages[i] & jc_page_bit(lin)))
+            continue;
+        memset(jump_cache(d, i) + jc_slot(lin & ~(uint64_t)PAGE_MASK), 0, JC_PER_PAGE * sizeof(struct jc_entry));
+        d->jump_cache_pages[i] &= ~jc_page_bit(lin);
+    }
 }
 
 void blocks_select(struct dbt *d)
 {
-    unsigned i = mmu_space(d->v) * MMU_CACHED + d->key.mmu_mode;
-    struct jc_entry *jc = jump_cache(d, mmu_space(d->v), d->key.mmu_mode);
+    unsigned i = jump_cache_index(mmu_space(d->v), d->key.mmu_mode);
     if (!block_same_key(&d->jump_cache_key[i], &d->key)) {
-        map_clear(jc, JC_LEN);
+        jump_cache_clear(d, i);
         d->jump_cache_key[i] = d->key;
     }
     d->jump_caches_used |= UINT64_C(1) << i;
-    d->arena.hot->jump_cache = (uintptr_t)jc;
+    d->arena.hot->jump_cache = (uintptr_t)jump_cache(d, i);
     uint8_t *rc = d->ret_caches + (size_t)d->key.mmu_mode * RC_LEN;
     if (!block_same_key(&d->ret_cache_key[d->key.mmu_mode], &d->key)) {
         map_clear(rc, RC_LEN);

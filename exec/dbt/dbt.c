@@ -150,7 +150,7 @@ static const void *code_at_rip(struct dbt *d, bool plain, const struct link *fro
     if (!translatable(v, &d->key))
         return NULL;
     uint64_t va = linear_rip(v);
-    struct jc_entry *jc = jump_cache_entry(d, va);
+    const struct jc_entry *jc = jump_cache_entry(d, va);
     bool scarce = h->budget < BLOCK_MAX, shorten = scarce && d->options.exact;
     if (jc->va == va && jc->code && !scarce && !plain)
         return jc->code;
@@ -176,7 +176,7 @@ static const void *code_at_rip(struct dbt *d, bool plain, const struct link *fro
         return NULL;
     if (!shorten && !plain &&
         b->page2 == MEM_NO_PAGE) /* a crossing block whose second page was lost must come this way */
-        *jc = (struct jc_entry){va, arena_code(&d->arena, b->entry)};
+        jump_cache_set(d, va, arena_code(&d->arena, b->entry));
     return arena_code(&d->arena, b->entry);
 }
 
@@ -282,7 +282,7 @@ static const void *c_leave(struct dbt *d, uint32_t block_id)
     uint64_t flushes = d->flush_count;
     struct key k = d->key;
     k.bits |= plain ? KEY_PLAIN : 0;
-    *jump_cache_entry(d, b->va) = (struct jc_entry){0};
+    jump_cache_set(d, b->va, NULL);
     const void *code = code_at_rip(d, plain, NULL);
     /* Whoever came here had found the page to be b->page, so a successor in it may be entered at once from now on. */
     bool lasting = code && d->flush_count == flushes && v->ticks + BLOCK_MAX <= d->end;

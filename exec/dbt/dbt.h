@@ -204,6 +204,7 @@ enum {
     RET_CACHES = MMU_CACHED,
 };
 _Static_assert(JUMP_CACHES <= 64, "a bit each");
+_Static_assert(JC_ENTRIES / JC_PER_PAGE <= 64, "likewise");
 _Static_assert(sizeof(struct jc_entry) == 1 << JC_ENTRY_SHIFT, "as translated code indexes it");
 
 /* What a slow path needs to know of an instruction. */
@@ -232,6 +233,7 @@ struct dbt {
     uint64_t *code_lines;  /* by page: 64-byte lines that blocks cover */
     uint8_t *jump_caches;
     uint64_t jump_caches_used; /* since the last flush, a bit each */
+    uint64_t jump_cache_pages[JUMP_CACHES]; /* a bit for the slots that a page selects: whether one may hold something */
     uint8_t *ret_caches;
     struct key jump_cache_key[JUMP_CACHES], ret_cache_key[RET_CACHES]; /* each holds code of one key */
     struct insn_slot *slot;
@@ -252,8 +254,10 @@ void block_drop(struct dbt *d, struct block *b);
 void blocks_flush(struct dbt *d);
 /* Who enters the dead block enters `code` instead, its successor at the same address. */
 void block_forward(struct dbt *d, const struct block *dead, const void *code);
-/* The slot of va in the current jump cache. */
-struct jc_entry *jump_cache_entry(struct dbt *d, uint64_t va);
+/* The slot of va in the current jump cache, for reading. */
+const struct jc_entry *jump_cache_entry(const struct dbt *d, uint64_t va);
+/* Code NULL: nothing is known of va any more. */
+void jump_cache_set(struct dbt *d, uint64_t va, const void *code);
 /* Make the jump cache of the current space and d->key the one that hot.jump_cache points to. */
 void blocks_select(struct dbt *d);
 bool block_same_key(const struct key *a, const struct key *b);
