@@ -98,7 +98,6 @@ void block_drop(struct dbt *d, struct block *b)
 {
     unhash(d, (uint32_t)(b - d->block) + 1);
     kill_block(d, b);
-    d->generation++;
 }
 
 static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
@@ -126,10 +125,8 @@ static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
         }
     }
     d->code_lines[page] = lines;
-    if (any) {
-        d->generation++;
+    if (any)
         d->v->brk |= VCPU_BRK_CODE; /* the running block may be one of them */
-    }
     return d->page_blocks[page];
 }
 
@@ -158,7 +155,6 @@ void blocks_flush(struct dbt *d)
     d->blocks = d->sites = d->links = 0;
     d->pos = d->arena.first;
     d->cold_pos = d->arena.cold;
-    d->generation++;
     d->flush_count++;
     d->stats.flushes++;
     d->v->brk |= VCPU_BRK_CODE;
@@ -240,7 +236,6 @@ struct err *blocks_init(struct dbt *d)
         return err_new(ERR_HOST, "out of memory for translated blocks");
     d->pos = d->arena.first;
     d->cold_pos = d->arena.cold;
-    d->generation = 1;
     mmu_add_code_owner(d->v->mmu, (struct code_owner){d, code_write, drop_all, fetch_lost});
     return NULL;
 }

@@ -184,29 +184,34 @@ static const void *code_at_rip(struct dbt *d, bool plain, const struct link *fro
 
 #define RESUME ((const void *)1)
 
-static const struct insn *insn_at(struct dbt *d, const struct block *b, uint32_t off)
+static void decode_site(struct dbt *d, uint32_t site_id, struct insn_slot *s)
 {
-    uint64_t phys = ((uint64_t)b->page << PAGE_SHIFT) + b->off + off;
-    struct insn_slot *s = &d->slot[phys * UINT64_C(0x9e3779b97f4a7c15) >> 52];
-    _Static_assert(INSN_SLOTS == 1 << 12, "the hash has as many bits");
-    if (s->phys != phys || s->page2 != b->page2 || s->generation != d->generation ||
-        !block_same_key(&s->key, &b->key)) {
-        const uint8_t *bytes = mem_page_host(d->mem, b->page) + b->off + off;
-        unsigned avail = MIN((unsigned)INSN_BYTES_MAX, PAGE_SIZE - (b->off + off));
-        uint8_t crossing[INSN_BYTES_MAX];
-        if (b->page2 != MEM_NO_PAGE) {
-            crossing_bytes(d, b->page, b->off, b->page2, crossing);
-            bytes = crossing;
-            avail = INSN_BYTES_MAX;
-        }
-        memset(&s->in, 0, sizeof(s->in));
-        insn_decode(d->v, bytes, avail, 0, &s->in);
-        s->phys = phys;
-        s->page2 = b->page2;
-        s->generation = d->generation;
-        s->key = b->key;
+    const struct site *site = &d->site[site_id];
+    const struct block *b = &d->block[site->block];
+    uint32_t at = (uint32_t)b->off + site->off;
+    const uint8_t *bytes = mem_page_host(d->mem, b->page) + at;
+    unsigned avail = MIN((unsigned)INSN_BYTES_MAX, PAGE_SIZE - at);
+    uint8_t crossing[INSN_BYTES_MAX];
+    if (b->page2 != MEM_NO_PAGE) {
+        crossing_bytes(d, b->page, b->off, b->page2, crossing);
+        bytes = crossing;
+        avail = INSN_BYTES_MAX;
     }
-    return &s->in;
+    *s = (struct insn_slot){.rip = b->va + site->off, .after = site->after, .flags = site->flags};
+    insn_decode(d->v, bytes, avail, 0, &s->in);
+}
+
+/* A running block is alive when it calls, so its bytes are still those that were translated: a slot holds until sites
+ * are numbered anew. */
+static const struct insn_slot *slot_of(struct dbt *d, uint32_t site_id)
+{
+    struct insn_slot *s = &d->slot[site_id % INSN_SLOTS];
+    uint64_t id = (d->flush_count + 1) << 32 | site_id;
+    if (unlikely(s->id != id)) {
+        decode_site(d, site_id, s);
+        s->id = id;
+    }
+    return s;
 }
 
 /* An instruction by its handler. */
@@ -215,29 +220,29 @@ static const void *c_call(struct dbt *d, uint32_t site_id)
     struct vcpu *v = d->v;
     struct cpu *c = cpu_of(v);
     struct hot *h = d->arena.hot;
-    const struct site site = d->site[site_id];
-    const struct block *b = &d->block[site.block];
-    const struct insn *in = insn_at(d, b, site.off);
+    const struct insn_slot *s = slot_of(d, site_id);
+    const struct insn *in = &s->in;
+    uint8_t after = s->after, flags = s->flags; /* the call below may lead to a flush */
     uint64_t lost = mmu_lost(v);
 
     flags_settle(v, h);
-    v->s.r[R_RIP] = b->va + site.off;
-    v->ticks = d->end - (uint64_t)h->budget - site.after - 1;
+    v->s.r[R_RIP] = s->rip;
+    v->ticks = d->end - (uint64_t)h->budget - after - 1;
     c->first = c->cur = in;
     in->fn(v, in);
     v->ticks++;
     if (!(in->flags & INSN_ENDS) || (in->flags & INSN_NEXT))
         v->s.r[R_RIP] = insn_next(v, in);
     c->cur = NULL;
-    if ((site.flags & SITE_ENDS) || v->brk || ((site.flags & SITE_GROUPS) && mmu_lost(v) != lost))
+    if ((flags & SITE_ENDS) || v->brk || ((flags & SITE_GROUPS) && mmu_lost(v) != lost))
         return code_at_rip(d, false, NULL);
-    h->budget = (int64_t)(d->end - v->ticks) - site.after;
+    h->budget = (int64_t)(d->end - v->ticks) - after;
     h->aflags = v->s.aflags;
     h->seg_base[S_FS] = c->seg_base[S_FS];
     h->seg_base[S_GS] = c->seg_base[S_GS];
-    h->vec_reload = site.flags & SITE_VEC;
-    h->x87_reload = site.flags & SITE_X87;
-    h->flags_reload = site.flags & SITE_FLAGS;
+    h->vec_reload = flags & SITE_VEC;
+    h->x87_reload = flags & SITE_X87;
+    h->flags_reload = flags & SITE_FLAGS;
     return RESUME;
 }
 

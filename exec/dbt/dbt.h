@@ -207,8 +207,13 @@ _Static_assert(JUMP_CACHES <= 64, "a bit each");
 _Static_assert(JC_ENTRIES / JC_PER_PAGE <= 64, "likewise");
 _Static_assert(sizeof(struct jc_entry) == 1 << JC_ENTRY_SHIFT, "as translated code indexes it");
 
-/* What a slow path needs to know of an instruction. */
-struct insn_slot { uint64_t phys, generation; uint32_t page2; struct key key; struct insn in; };
+/* All that a slow path needs to know of a site, lest it has to look in many places. */
+struct insn_slot {
+    uint64_t id; /* the site's, and of the flush that it lives until; 0: none */
+    uint64_t rip;
+    uint8_t after, flags; /* site.after, site.flags */
+    struct insn in;
+};
 enum { INSN_SLOTS = 1 << 12 };
 
 struct dbt {
@@ -220,7 +225,6 @@ struct dbt {
     struct engine_options options; /* none of them 0 but by choice */
     uint64_t end;        /* tick at which r15 reaches 0 */
     struct key key;      /* of the running code */
-    uint64_t generation; /* counts changes of code, so that insn_slot can tell */
     uint64_t flush_count; /* whoever kept a position must look again when it changed */
 
     struct block *block; /* BLOCK_COUNT_MAX */
