@@ -36,6 +36,7 @@ enum {
     GROUP = 64, /* entries */
     LEAF_BUCKETS = 1 << 16,
     ROOT_SLOTS = 512, ROOT_SHIFT = 39, /* SDM 4.5: linear-address bits 47:39 index the PML4 */
+    PTE_PRESENT = 1,
     DR7_ENABLES = 0xff, /* L0 G0 .. L3 G3, SDM 17.2.4 */
     IDLE_WRITES = 16, /* traced writes to a table that dropped nothing, after which it is no longer traced */
 };
@@ -90,9 +91,11 @@ struct mmu {
 
 /* ---- entries and their chains ---- */
 
+/* The buckets of a table's entries follow each other, for whoever goes through a table. */
 static uint32_t leaf_bucket(uint64_t leaf_gpa)
 {
-    return (uint32_t)((leaf_gpa >> 2) * UINT64_C(0x9e3779b97f4a7c15) >> 48);
+    uint64_t first = (leaf_gpa >> PAGE_SHIFT) * UINT64_C(0x9e3779b97f4a7c15) >> 48;
+    return (uint32_t)(first + (leaf_gpa >> 3 & (PAGE_SIZE / 8 - 1))) % LEAF_BUCKETS;
 }
 
 static void unlink_entry(struct mmu *m, uint32_t i)
@@ -244,6 +247,13 @@ static uint64_t table_entry(const struct mmu *m, uint32_t page, uint32_t off, ui
     return is_wide(kind) ? get_le64(p) : get_le32(p);
 }
 
+/* Whether anything may have come from an entry of a traced table: not from one that is not present, for it lost all when
+ * it became so. */
+static bool derives(uint64_t entry)
+{
+    return entry & PTE_PRESENT;
+}
+
 static void drop_table(struct mmu *m, uint32_t page, uint8_t kind);
 
 /* Whether the root of another space leads to `child` at the same place. */
@@ -294,8 +304,11 @@ static void drop_table(struct mmu *m, uint32_t page, uint8_t kind)
             drop_root_entry(m, page, off);
             continue;
         }
+        uint64_t entry = table_entry(m, page, off, kind);
+        if (!derives(entry))
+            continue;
         drop_leaf(m, base + off);
-        uint32_t child = walk_child(m->v, table_entry(m, page, off, kind), kind);
+        uint32_t child = walk_child(m->v, entry, kind);
         if (child != MEM_NO_PAGE)
             drop_table(m, child, child_kind(kind));
     }
@@ -314,8 +327,11 @@ static bool drop_entries_in(struct mmu *m, uint32_t page, uint32_t off, uint32_t
             any |= drop_root_entry(m, page, o);
             continue;
         }
+        uint64_t entry = table_entry(m, page, o, kind);
+        if (!derives(entry))
+            continue;
         any |= drop_leaf(m, base + o);
-        uint32_t child = walk_child(m->v, table_entry(m, page, o, kind), kind);
+        uint32_t child = walk_child(m->v, entry, kind);
         if (child != MEM_NO_PAGE && (m->table_kinds[child] & child_kind(kind))) {
             drop_table(m, child, child_kind(kind));
             any = true;
