@@ -38,7 +38,9 @@ enum {
     ROOT_SLOTS = 512, ROOT_SHIFT = 39, /* SDM 4.5: linear-address bits 47:39 index the PML4 */
     PTE_PRESENT = 1,
     DR7_ENABLES = 0xff, /* L0 G0 .. L3 G3, SDM 17.2.4 */
-    IDLE_WRITES = 16, /* traced writes to a table that dropped nothing, after which it is no longer traced */
+    /* Traced writes to a table that dropped nothing, after which it is no longer traced. With a page that faulted Linux
+     * maps the 15 around it, so that tables of leaves get more of them. */
+    IDLE_WRITES = 16, IDLE_LEAF_WRITES = 24,
 };
 
 /* What selects a space. Compared bytewise: no padding. */
@@ -348,12 +350,12 @@ static void drop_all_tables(struct mmu *m, uint32_t page)
 
 static void table_written(struct mmu *m, uint32_t page, uint32_t off, uint32_t len)
 {
-    bool any = false;
+    bool any = false, leaves = m->table_kinds[page] & (TABLE_L1 | TABLE32_L1);
     for (uint8_t kinds = m->table_kinds[page]; kinds; kinds &= (uint8_t)(kinds - 1))
         any |= drop_entries_in(m, page, off, len, (uint8_t)(kinds & -kinds));
     if (any)
         m->table_idle[page] = 0;
-    else if (++m->table_idle[page] >= IDLE_WRITES)
+    else if (++m->table_idle[page] >= (leaves ? IDLE_LEAF_WRITES : IDLE_WRITES))
         drop_all_tables(m, page); /* probably data by now; the next walk through it traces it again */
 }
 
