@@ -285,6 +285,24 @@ static uint32_t make_jump(struct emit *e, struct host_mem fn)
     return at;
 }
 
+/* A C function for general registers only. */
+static uint32_t make_light(struct emit *e)
+{
+    static const uint8_t kept[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9};
+    struct host_insn call_r11 = {.opcode = 0xff, .modrm = true, .reg = 2, .rm = H_R11};
+    uint32_t at = e->pos;
+    for (unsigned i = 0; i < ARRAY_LEN(kept); i++)
+        push(e, kept[i]); /* an odd number, behind the return address: aligned */
+    emit_load(e, H_RDI, HOT(self));
+    emit_mov_rr(e, H_RSI, H_R10);
+    emit_insn(e, &call_r11);
+    emit_mov_rr(e, H_R10, H_RAX);
+    for (unsigned i = ARRAY_LEN(kept); i > 0; i--)
+        pop(e, kept[i - 1]);
+    ret(e);
+    return at;
+}
+
 static uint32_t make_vec_load(struct emit *e)
 {
     uint32_t at = e->pos;
@@ -377,6 +395,7 @@ static void make_thunks(struct arena *a)
     a->call = make_call(&e);
     a->link = make_jump(&e, HOT(c_link));
     a->leave = make_jump(&e, HOT(c_leave));
+    a->light = make_light(&e);
     a->vec_load = make_vec_load(&e);
     a->x87_load = make_x87_load(&e);
     a->flags_get = make_flags_get(&e);

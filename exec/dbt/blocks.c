@@ -15,11 +15,6 @@ static uint32_t bucket_of(uint32_t page, uint64_t va)
     return (uint32_t)((va * UINT64_C(0x9e3779b97f4a7c15) + page * UINT64_C(0xc2b2ae3d27d4eb4f)) >> 48);
 }
 
-bool block_same_key(const struct key *a, const struct key *b)
-{
-    return a->mode == b->mode && a->mmu_mode == b->mmu_mode && a->bits == b->bits;
-}
-
 static uint64_t lines_of(uint32_t off, uint32_t len) /* off + len <= PAGE_SIZE, len > 0 */
 {
     unsigned first = off >> LINE_SHIFT, last = (off + len - 1) >> LINE_SHIFT;
@@ -132,7 +127,7 @@ static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
 
 static void jump_cache_clear(struct dbt *d, unsigned i)
 {
-    map_clear(d->jump_caches + (size_t)i * JC_LEN, JC_LEN);
+    map_clear(jump_cache(d, i), JC_LEN);
     d->jump_cache_pages[i] = 0;
 }
 
@@ -164,14 +159,6 @@ static void drop_all(void *self) { blocks_flush(self); }
 
 /* ---- jump caches ---- */
 
-static unsigned jump_cache_index(unsigned space, unsigned mode) { return space * MMU_CACHED + mode; }
-
-static struct jc_entry *jump_cache(const struct dbt *d, unsigned i)
-{
-    return (struct jc_entry *)(void *)(d->jump_caches + (size_t)i * JC_LEN);
-}
-
-static size_t jc_slot(uint64_t va) { return va >> JC_SHIFT & (JC_ENTRIES - 1); }
 static uint64_t jc_page_bit(uint64_t va) { return bit((unsigned)(jc_slot(va) / JC_PER_PAGE)); }
 
 const struct jc_entry *jump_cache_entry(const struct dbt *d, uint64_t va)
@@ -181,7 +168,7 @@ const struct jc_entry *jump_cache_entry(const struct dbt *d, uint64_t va)
 
 void jump_cache_set(struct dbt *d, uint64_t va, const void *code)
 {
-    unsigned i = jump_cache_index(mmu_space(d->v), d->key.mmu_mode);
+    unsigned i = jump_cache_index(cpu_of(d->v)->space, d->key.mmu_mode);
     jump_cache(d, i)[jc_slot(va)] = (struct jc_entry){code ? va : 0, code};
     d->jump_cache_pages[i] |= jc_page_bit(va);
 }
@@ -201,14 +188,14 @@ static void fetch_lost(void *self, unsigned space, bool user, uint64_t lin)
 
 void blocks_select(struct dbt *d)
 {
-    unsigned i = jump_cache_index(mmu_space(d->v), d->key.mmu_mode);
+    unsigned i = jump_cache_index(cpu_of(d->v)->space, d->key.mmu_mode);
     if (!block_same_key(&d->jump_cache_key[i], &d->key)) {
         jump_cache_clear(d, i);
         d->jump_cache_key[i] = d->key;
     }
     d->jump_caches_used |= UINT64_C(1) << i;
     d->arena.hot->jump_cache = (uintptr_t)jump_cache(d, i);
-    uint8_t *rc = d->ret_caches + (size_t)d->key.mmu_mode * RC_LEN;
+    void *rc = ret_cache(d, d->key.mmu_mode);
     if (!block_same_key(&d->ret_cache_key[d->key.mmu_mode], &d->key)) {
         map_clear(rc, RC_LEN);
         d->ret_cache_key[d->key.mmu_mode] = d->key;

@@ -31,7 +31,7 @@ static bool code_flat(const struct vcpu *v)
     return v->s.seg[S_CS].base == 0 && v->s.seg[S_CS].limit == UINT32_MAX;
 }
 
-static struct key current_key(const struct vcpu *v)
+static inline struct key current_key(const struct vcpu *v)
 {
     const struct vcpu_state *s = &v->s;
     const struct cpu *c = cpu_of((struct vcpu *)v);
@@ -62,14 +62,12 @@ static bool translatable(const struct vcpu *v, const struct key *k)
 
 /* ---- GS: the data TLB ---- */
 
-static bool have_fsgsbase(void) { return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE; }
-
 int arch_prctl(int code, unsigned long addr); /* the C library has it and declares it nowhere */
 
-__attribute__((target("fsgsbase"))) static void set_gs(const void *p)
+static void set_gs(const struct dbt *d, const void *p)
 {
-    if (have_fsgsbase())
-        _writegsbase_u64((uintptr_t)p);
+    if (d->have_fsgsbase)
+        dbt_set_gs(p);
     else
         arch_prctl(ARCH_SET_GS, (uintptr_t)p);
 }
@@ -78,15 +76,15 @@ static void select_state(struct dbt *d)
 {
     struct cpu *c = cpu_of(d->v);
     struct key k = current_key(d->v);
-    for (unsigned i = S_ES; i <= S_GS; i++)
-        d->arena.hot->seg_base[i] = c->seg_base[i];
+    d->arena.hot->seg_base[S_FS] = c->seg_base[S_FS]; /* the others are 0 */
+    d->arena.hot->seg_base[S_GS] = c->seg_base[S_GS];
     if (c->dtlb == d->cur_dtlb && block_same_key(&k, &d->key))
         return;
     d->key = k;
     d->cur_dtlb = c->dtlb;
     if (k.mmu_mode >= MMU_CACHED)
         return;
-    set_gs(c->dtlb);
+    set_gs(d, c->dtlb);
     blocks_select(d);
 }
 
@@ -385,6 +383,7 @@ static struct err *dbt_create(struct machine *m, const struct engine_options *o,
     h->c_leave = (uintptr_t)c_leave;
     h->host_mxcsr = _mm_getcsr();
     d->clean_flags = flags_are_clean();
+    d->have_fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
     *out = &d->e;
     return NULL;
 }

@@ -7,6 +7,7 @@
  *   tr_insn.c    which instructions become host code, and how
  *   tr_sys.c     of those, the system instructions
  *   flags.c      guest flags that are kept as the operands they came from
+ *   light.c      changes of the access mode without leaving translated code
  *
  * Host registers in translated code:
  *   rax rcx rdx rbx rbp rsi rdi r8 r9 r12 r13   the guest registers of that name
@@ -121,6 +122,7 @@ struct arena {
     uint32_t call;     /* r11d: site; called */
     uint32_t link;     /* r11d: link; jumped to */
     uint32_t leave;    /* r11d: block; jumped to with the block's charge given back */
+    uint32_t light;    /* called; r11: light_fn, r10: its argument, then what it returned; flags are lost */
     uint32_t vec_load; /* called; keeps all but flags and r10 */
     uint32_t x87_load; /* likewise */
     uint32_t flags_get; /* called; loads the flags from hot.cc_*; r11 is lost */
@@ -137,6 +139,7 @@ struct key {
     uint8_t mode;     /* enum cpu_mode */
     uint8_t mmu_mode; /* enum mmu_mode */
     uint8_t bits;     /* KEY_* */
+    uint8_t unused;   /* a whole word is copied faster than parts of it */
 };
 enum {
     KEY_SSE = 1, KEY_AVX = 2, /* usable without a fault */
@@ -244,6 +247,7 @@ struct dbt {
     const struct tlb_entry *cur_dtlb; /* what GS points to */
     uint64_t flush_seed; /* engine_options.flush: when is next */
     int64_t until_flush;
+    bool have_fsgsbase;  /* to set GS, this host needs no system call */
     bool clean_flags;    /* undefined flags of this host depend on nothing that came before */
     struct code_stats stats;
     void *scratch;       /* translate.c's */
@@ -264,7 +268,27 @@ const struct jc_entry *jump_cache_entry(const struct dbt *d, uint64_t va);
 void jump_cache_set(struct dbt *d, uint64_t va, const void *code);
 /* Make the jump cache of the current space and d->key the one that hot.jump_cache points to. */
 void blocks_select(struct dbt *d);
-bool block_same_key(const struct key *a, const struct key *b);
+static inline bool block_same_key(const struct key *a, const struct key *b)
+{
+    return a->mode == b->mode && a->mmu_mode == b->mmu_mode && a->bits == b->bits;
+}
+
+static inline unsigned jump_cache_index(unsigned space, unsigned mode) { return space * MMU_CACHED + mode; }
+static inline struct jc_entry *jump_cache(const struct dbt *d, unsigned i)
+{
+    return (struct jc_entry *)(void *)(d->jump_caches + (size_t)i * JC_LEN);
+}
+static inline size_t jc_slot(uint64_t va) { return va >> JC_SHIFT & (JC_ENTRIES - 1); }
+static inline void *ret_cache(const struct dbt *d, unsigned mode) { return d->ret_caches + (size_t)mode * RC_LEN; }
+
+/* ---- light.c ---- */
+typedef const void *(*light_fn)(struct dbt *d, uint64_t arg);
+const void *light_syscall(struct dbt *d, uint64_t arg);
+const void *light_sysret(struct dbt *d, uint64_t rip);
+const void *light_stac(struct dbt *d, uint64_t next);
+const void *light_clac(struct dbt *d, uint64_t next);
+/* GS, where have_fsgsbase. */
+static inline void dbt_set_gs(const void *p) { __asm__ volatile("wrgsbase %0" : : "r"(p)); }
 
 /* ---- translation ---- */
 

@@ -1,10 +1,8 @@
 /* exec/dbt/flags.c: guest flags that are kept as the operands they came from.
  *
- * The host computes them with an instruction of the same kind, so the undefined ones agree with the interpreter's. */
+ * The host computes them with an instruction of the same kind, so the undefined ones agree with the interpreter's.
+ * Called with the guest's vector registers in place too, so this file is compiled for general registers only. */
 #include "exec/dbt/dbt.h"
-
-/* Called from translated code with the guest's vector registers in place. */
-#define GENERAL_REGS __attribute__((target("general-regs-only")))
 
 /* aflags of `ins`, which may use a and b in its width w. */
 #define FLAGS_OF(w, ins)                                                                               \
@@ -22,7 +20,7 @@
         fl_;                                                                                           \
     })
 #define FLAGS_OF_CC(bits, w, sfx)                                                                      \
-    GENERAL_REGS static uint32_t flags_of##bits(enum cc op, uint64_t a, uint64_t b)                    \
+    static uint32_t flags_of##bits(enum cc op, uint64_t a, uint64_t b)                    \
     {                                                                                                  \
         switch (op) {                                                                                  \
         case CC_CMP: return FLAGS_OF(w, "cmp" sfx " %" w "[y], %" w "[x]");                            \
@@ -42,7 +40,7 @@ FLAGS_OF_CC(16, "w", "w")
 FLAGS_OF_CC(32, "k", "l")
 FLAGS_OF_CC(64, "q", "q")
 
-GENERAL_REGS static uint16_t flags_of(uint32_t op, uint64_t a, uint64_t b)
+static uint16_t flags_of(uint32_t op, uint64_t a, uint64_t b)
 {
     enum cc cc = (enum cc)(op & 0xff);
     switch (op >> 8 & 3) {
@@ -53,7 +51,7 @@ GENERAL_REGS static uint16_t flags_of(uint32_t op, uint64_t a, uint64_t b)
     }
 }
 
-GENERAL_REGS void flags_settle(struct vcpu *v, struct hot *h)
+void flags_settle(struct vcpu *v, struct hot *h)
 {
     const uint16_t cf = FL_CF << 8;
     if (h->cc_op != CC_RAW)

@@ -1235,6 +1235,7 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     ROW(MFENCE, tr_nothing, 0) ROW(PREFETCHNTA, tr_nothing, 0) ROW(PREFETCHT0, tr_nothing, 0)
     ROW(PREFETCHT1, tr_nothing, 0) ROW(PREFETCHT2, tr_nothing, 0) ROW(PREFETCHW, tr_nothing, 0)
     ROW(CLI, tr_cli, 0) ROW(STI, tr_sti, 0) ROW(PUSHFQ, tr_pushf, 0) ROW(POPFQ, tr_popf, 0) ROW(SWAPGS, tr_swapgs, 0)
+    ROW(SYSCALL, tr_syscall, 0) ROW(SYSRET, tr_sysret, 0) ROW(STAC, tr_set_ac, 1) ROW(CLAC, tr_set_ac, 0)
     ROW(PUSH, tr_push, 0)
     ROW(POP, tr_pop, 0)
     ROW(LEAVE, tr_leave, 0)

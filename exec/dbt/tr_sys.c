@@ -183,3 +183,60 @@ bool tr_swapgs(struct tr *t, unsigned arg)
     emit_store(e, hm_base(H_R11, (int32_t)offsetof(struct cpu, seg_base) + 8 * S_GS), H_R10);
     return true;
 }
+
+/* ---- changes of the access mode: light.c ---- */
+
+/* Behind it, r10 is where to go on. */
+static void call_light(struct tr *t, light_fn fn)
+{
+    struct host_insn test = {.opcode = 0x85, .modrm = true, .reg = H_R10, .rm = H_R10, .w = true};
+    emit_mov_ri(&t->e, H_R11, (uint64_t)(uintptr_t)fn);
+    emit_call(&t->e, t->d->arena.light);
+    t->fl.host = t->fl.host_but_cf = false;
+    emit_insn(&t->e, &test);
+    tr_slow_if(t, HC_Z);
+}
+
+static void jump_r10(struct tr *t)
+{
+    struct host_insn jmp = {.opcode = 0xff, .modrm = true, .reg = 4, .rm = H_R10};
+    emit_insn(&t->e, &jmp);
+}
+
+bool tr_syscall(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    if (!t->long64 || kernel(t))
+        return false;
+    tr_flags_to_aflags(t);
+    tr_forget_r10(t);
+    call_light(t, light_syscall);
+    emit_mov_ri(&t->e, H_RCX, tr_next_va(t));
+    jump_r10(t);
+    return true;
+}
+
+bool tr_sysret(struct tr *t, unsigned arg)
+{
+    (void)arg;
+    if (!t->long64 || !kernel(t) || t->cur->dt.zi.operand_width != 64)
+        return false;
+    tr_flags_to_aflags(t);
+    tr_forget_r10(t);
+    emit_mov_rr(&t->e, H_R10, H_RCX);
+    call_light(t, light_sysret);
+    jump_r10(t);
+    return true;
+}
+
+bool tr_set_ac(struct tr *t, unsigned on)
+{
+    if (!t->long64 || !kernel(t))
+        return false;
+    tr_flags_to_memory(t);
+    tr_forget_r10(t);
+    emit_mov_ri(&t->e, H_R10, tr_next_va(t));
+    call_light(t, on ? light_stac : light_clac);
+    jump_r10(t);
+    return true;
+}

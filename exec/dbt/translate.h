@@ -189,6 +189,9 @@ bool tr_sti(struct tr *t, unsigned arg);
 bool tr_pushf(struct tr *t, unsigned arg);
 bool tr_popf(struct tr *t, unsigned arg);
 bool tr_swapgs(struct tr *t, unsigned arg);
+bool tr_syscall(struct tr *t, unsigned arg);
+bool tr_sysret(struct tr *t, unsigned arg);
+bool tr_set_ac(struct tr *t, unsigned on);
 bool tr_from_segment(struct tr *t);
 
 /* Emit the current instruction. False: nothing was emitted, its handler must do it. */

@@ -33,6 +33,7 @@ struct cpu {
 
     uint8_t mode;            /* enum cpu_mode, derived from state by cpu_mode_update() */
     uint8_t mmu_mode;        /* enum mmu_mode, derived likewise */
+    uint8_t space;           /* which of the MMU's address spaces is current; the MMU writes it */
     bool flat[6];            /* segment needs no limit or type check (long mode, or base 0, limit 4 GiB, writable) */
     uint64_t seg_base[6];    /* what to add to an effective address: 0 for ES CS SS DS in 64-bit mode */
     uint64_t lin_mask;       /* linear addresses wrap here: ~0 in 64-bit mode, 0xffffffff elsewhere */

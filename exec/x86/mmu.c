@@ -140,12 +140,15 @@ static bool entry_valid(const struct mmu *m, uint32_t i)
     return m->entry[i].tag_r != tlb_no_tag(i);
 }
 
-static unsigned fetch_privilege(const struct vcpu *v)
+/* Called from translated code with the guest's vector registers in place. */
+#define GENERAL_REGS __attribute__((target("general-regs-only")))
+
+GENERAL_REGS static unsigned fetch_privilege(const struct vcpu *v)
 {
     return v->s.cpl == 3 ? 0 : 1;
 }
 
-static void publish_epoch(struct mmu *m)
+GENERAL_REGS static void publish_epoch(struct mmu *m)
 {
     uint64_t *e = &m->cur->epoch[fetch_privilege(m->v)];
     if (*e < m->epoch_floor)
@@ -431,11 +434,12 @@ static struct space *space_find(struct mmu *m, const struct space_key *k)
     return oldest;
 }
 
-void mmu_mode_changed(struct vcpu *v)
+GENERAL_REGS void mmu_mode_changed(struct vcpu *v)
 {
     struct mmu *m = v->mmu;
     struct cpu *c = cpu_of(v);
-    c->dtlb = c->mmu_mode == MMU_USER_ALIGN ? m->never : &m->entry[entry_index(m, m->cur, c->mmu_mode, 0)];
+    c->dtlb = c->mmu_mode == MMU_USER_ALIGN ? m->never
+                                            : m->entry + c->space * SPACE_ENTRIES + c->mmu_mode * TLB_SIZE;
     publish_epoch(m);
 }
 
@@ -448,6 +452,7 @@ void mmu_paging_changed(struct vcpu *v)
         m->stats.space_switches++;
     m->cur = space_find(m, &k);
     m->cur->last_use = ++m->use_clock;
+    cpu_of(v)->space = (uint8_t)(m->cur - m->space);
     mmu_mode_changed(v);
 }
 
@@ -861,11 +866,6 @@ int32_t mmu_fetch_entry_offset(const struct vcpu *v, uint64_t lin)
 uint64_t mmu_lost(const struct vcpu *v)
 {
     return v->mmu->lost;
-}
-
-unsigned mmu_space(const struct vcpu *v)
-{
-    return (unsigned)(v->mmu->cur - v->mmu->space);
 }
 
 const struct mmu_stats *mmu_stats(const struct mmu *m)

@@ -113,10 +113,10 @@ void mmu_remove_code_owner(struct mmu *m, const void *self);
 /* The fetch entry of `lin` in the current space for the current privilege, as an offset in bytes from cpu->dtlb: the
  * same as long as the access mode is. */
 int32_t mmu_fetch_entry_offset(const struct vcpu *v, uint64_t lin);
+/* Address spaces that have entries at a time; cpu->space is the current one. */
 enum { MMU_SPACES = 16 };
 /* Changes whenever a data entry or its permission to write was lost in any way. */
 uint64_t mmu_lost(const struct vcpu *v);
-unsigned mmu_space(const struct vcpu *v); /* which of MMU_SPACES is current */
 
 struct mmu_stats { uint64_t fills, walks, slow_loads, slow_stores, traced_writes, drops, space_switches, device_accesses; };
 const struct mmu_stats *mmu_stats(const struct mmu *m);

@@ -41,13 +41,20 @@ void cpu_mode_update(struct vcpu *v)
     struct cpu *c = cpu_of(v);
     c->mode = (uint8_t)mode_of(s);
     c->mmu_mode = (uint8_t)mmu_mode_of(s);
-    bool long64 = c->mode == MODE_LONG64;
-    for (unsigned i = S_ES; i <= S_GS; i++) {
-        c->flat[i] = long64 || is_flat(&s->seg[i]);
-        c->seg_base[i] = long64 && i < S_FS ? 0 : s->seg[i].base;
+    if (c->mode == MODE_LONG64) { /* at every system call and fault */
+        memset(c->flat, true, sizeof(c->flat));
+        memset(c->seg_base, 0, S_FS * sizeof(c->seg_base[0]));
+        c->seg_base[S_FS] = s->seg[S_FS].base;
+        c->seg_base[S_GS] = s->seg[S_GS].base;
+        c->lin_mask = c->stack_mask = UINT64_MAX;
+    } else {
+        for (unsigned i = S_ES; i <= S_GS; i++) {
+            c->flat[i] = is_flat(&s->seg[i]);
+            c->seg_base[i] = s->seg[i].base;
+        }
+        c->lin_mask = UINT32_MAX;
+        c->stack_mask = s->seg[S_SS].attr & SEG_DB ? UINT32_MAX : 0xffff;
     }
-    c->lin_mask = long64 ? UINT64_MAX : UINT32_MAX;
-    c->stack_mask = long64 ? UINT64_MAX : s->seg[S_SS].attr & SEG_DB ? UINT32_MAX : 0xffff;
     mmu_mode_changed(v);
 }
 

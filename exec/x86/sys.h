@@ -45,6 +45,30 @@ void cr4_write(struct vcpu *v, uint64_t value);
 /* XINUSE as a function of values (xsave.c). */
 uint64_t xsave_in_use(const struct vcpu *v);
 
+/* ---- SYSCALL and SYSRET (syscall.c) ---- */
+
+/* CS and SS as fast calls load them, and CPL. cpu_mode_update() is the caller's. */
+static inline void flat_segments(struct vcpu_state *s, uint16_t cs_sel, uint16_t ss_sel, unsigned cpl, bool code64)
+{
+    enum {
+        FLAT_CODE = SEG_CODE | SEG_READ | SEG_ACCESSED | SEG_S | SEG_P | SEG_G,
+        FLAT_DATA = SEG_WRITE | SEG_ACCESSED | SEG_S | SEG_P | SEG_DB | SEG_G,
+    };
+    uint16_t dpl = (uint16_t)(cpl << 5), size = code64 ? SEG_L : SEG_DB;
+    s->seg[S_CS] = (struct seg){.limit = UINT32_MAX, .sel = (uint16_t)((cs_sel & ~3u) | cpl), .attr = FLAT_CODE | size | dpl};
+    s->seg[S_SS] = (struct seg){.limit = UINT32_MAX, .sel = (uint16_t)((ss_sel & ~3u) | cpl), .attr = FLAT_DATA | dpl};
+    s->cpl = (uint8_t)cpl;
+}
+static inline void syscall_segments(struct vcpu_state *s, uint16_t sel)
+{
+    flat_segments(s, sel, (uint16_t)((sel & ~3u) + 8), 0, true);
+}
+static inline void sysret_segments(struct vcpu_state *s, uint16_t sel, bool to64)
+{
+    flat_segments(s, (uint16_t)(sel + (to64 ? 16 : 0)), (uint16_t)(sel + 8), 3, to64);
+}
+enum { SYSRET_FLAGS = 0x3c7fd7 }; /* what it takes from R11 */
+
 /* ---- system instructions: name of the row's argument, handler, INSN_* flags ---- */
 
 #define SYS_OPS(X)                                                                                     \

@@ -3,17 +3,9 @@
 #include "exec/x86/seg.h"
 #include "exec/x86/sys.h"
 
-enum {
-    FLAT_CODE = SEG_CODE | SEG_READ | SEG_ACCESSED | SEG_S | SEG_P | SEG_G,
-    FLAT_DATA = SEG_WRITE | SEG_ACCESSED | SEG_S | SEG_P | SEG_DB | SEG_G,
-};
-
 static void set_flat(struct vcpu *v, uint16_t cs_sel, uint16_t ss_sel, unsigned cpl, bool code64)
 {
-    uint16_t dpl = (uint16_t)(cpl << 5), size = code64 ? SEG_L : SEG_DB;
-    v->s.seg[S_CS] = (struct seg){.limit = UINT32_MAX, .sel = (uint16_t)((cs_sel & ~3u) | cpl), .attr = FLAT_CODE | size | dpl};
-    v->s.seg[S_SS] = (struct seg){.limit = UINT32_MAX, .sel = (uint16_t)((ss_sel & ~3u) | cpl), .attr = FLAT_DATA | dpl};
-    v->s.cpl = (uint8_t)cpl;
+    flat_segments(&v->s, cs_sel, ss_sel, cpl, code64);
     cpu_mode_update(v);
 }
 
@@ -23,7 +15,6 @@ void sys_syscall(struct vcpu *v, const struct insn *in)
 {
     if (!in_64(v) || !(v->s.efer & EFER_SCE))
         vcpu_raise(v, VEC_UD);
-    uint16_t sel = (uint16_t)(v->s.star >> 32);
     uint64_t flags = vcpu_rflags(&v->s) & ~(uint64_t)FL_RF;
     uint64_t masked = flags & ~v->s.sfmask;
     v->s.r[R_RCX] = insn_next(v, in);
@@ -31,24 +22,24 @@ void sys_syscall(struct vcpu *v, const struct insn *in)
     debug_own_step(v, masked & FL_TF); /* a kernel that masks TF is not stepped into */
     vcpu_set_rflags(&v->s, masked);
     v->s.r[R_RIP] = v->s.lstar;
-    set_flat(v, sel, (uint16_t)((sel & ~3u) + 8), 0, true);
+    syscall_segments(&v->s, (uint16_t)(v->s.star >> 32));
+    cpu_mode_update(v);
 }
 
 void sys_sysret(struct vcpu *v, const struct insn *in)
 {
-    enum { FLAGS = 0x3c7fd7 };
     bool to64 = in->opsize == 8;
     uint64_t rip = to64 ? v->s.r[R_RCX] : (uint32_t)v->s.r[R_RCX];
     if (!in_64(v) || !(v->s.efer & EFER_SCE))
         vcpu_raise(v, VEC_UD);
     if (v->s.cpl || !va_canonical(rip)) /* checked at CPL 0 still: CVE-2012-0217 */
         vcpu_raise_err(v, VEC_GP, 0);
-    uint16_t sel = (uint16_t)(v->s.star >> 48);
-    uint64_t flags = v->s.r[R_R11] & FLAGS;
+    uint64_t flags = v->s.r[R_R11] & SYSRET_FLAGS;
     debug_own_step(v, flags & FL_TF); /* as if the SYSCALL had just ended */
     vcpu_set_rflags(&v->s, flags);
     v->s.r[R_RIP] = rip;
-    set_flat(v, (uint16_t)(sel + (to64 ? 16 : 0)), (uint16_t)(sel + 8), 3, to64);
+    sysret_segments(&v->s, (uint16_t)(v->s.star >> 48), to64);
+    cpu_mode_update(v);
 }
 
 void sys_sysenter(struct vcpu *v, const struct insn *in)
