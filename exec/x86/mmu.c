@@ -36,7 +36,7 @@ enum {
     GROUP = 64, /* entries */
     LEAF_BUCKETS = 1 << 16,
     ROOT_SLOTS = 512, ROOT_SHIFT = 39, /* SDM 4.5: linear-address bits 47:39 index the PML4 */
-    PTE_PRESENT = 1,
+    PTE_PRESENT = 1, PTE_ACCESSED = 0x20,
     DR7_ENABLES = 0xff, /* L0 G0 .. L3 G3, SDM 17.2.4 */
     /* Traced writes to a table that dropped nothing, after which it is no longer traced. With a page that faulted Linux
      * maps the 15 around it, so that tables of leaves get more of them. */
@@ -53,6 +53,7 @@ struct space_key {
 struct space {
     struct space_key key;
     bool used;
+    bool fresh; /* holds nothing, and was not switched to since it was emptied */
     uint64_t last_use;
     uint64_t epoch[2]; /* of FETCH_USER and FETCH_SUP */
     uint64_t touched[(SPACE_ENTRIES / GROUP + 63) / 64]; /* a bit for each GROUP of entries that may hold a valid one */
@@ -230,10 +231,12 @@ static void space_drop(struct mmu *m, struct space *sp, unsigned slot)
                 sp->touched[w] &= ~(left & -left);
         }
     }
-    if (slot == ALL_SLOTS)
+    if (slot == ALL_SLOTS) {
         memset(sp->root_slots, 0, sizeof(sp->root_slots));
-    else
+        sp->fresh = true;
+    } else {
         sp->root_slots[slot / 64] &= ~bit(slot % 64);
+    }
 }
 
 static bool is_wide(uint8_t kind)
@@ -404,6 +407,25 @@ void mmu_drop_all(struct mmu *m)
         space_drop(m, &m->space[i], ALL_SLOTS);
 }
 
+/* An entry is about to be derived from the table: invariants (a) and (b). */
+static void trace_table(struct mmu *m, uint32_t page, uint8_t kind)
+{
+    m->table_idle[page] = 0;
+    if (m->table_kinds[page] & kind)
+        return;
+    m->table_kinds[page] |= kind;
+    mem_trace_set(m->mem, page, PAGE_TRACE_PT);
+}
+
+/* `i`: index of an entry of the space that becomes valid. */
+static void space_touch(struct space *sp, uint32_t i, uint64_t lin)
+{
+    uint32_t group = i % SPACE_ENTRIES / GROUP;
+    sp->touched[group / 64] |= bit(group % 64);
+    sp->root_slots[root_slot(lin) / 64] |= bit(root_slot(lin) % 64);
+    sp->fresh = false;
+}
+
 static void space_key(const struct vcpu *v, struct space_key *k)
 {
     memset(k, 0, sizeof(*k));
@@ -434,6 +456,39 @@ static struct space *space_find(struct mmu *m, const struct space_key *k)
     return oldest;
 }
 
+/* Whether both roots lead to the same at `slot`, and a walk from `root` would set nothing on its way. */
+static bool same_slot(const struct mmu *m, uint32_t root, uint32_t other, unsigned slot)
+{
+    uint64_t entry = table_entry(m, root, slot * 8, TABLE_L4);
+    return (entry & PTE_ACCESSED) && entry == table_entry(m, other, slot * 8, TABLE_L4);
+}
+
+/* A new process runs the kernel that the process before it ran: what that had of code, where the roots are equal, would
+ * be found one by one by walks that change nothing. Not so data, most of which is the other process's. */
+static void inherit_code(struct mmu *m, struct space *sp, const struct space *from)
+{
+    uint32_t root = mem_page(m->mem, gpa(sp->key.cr3)), other = mem_page(m->mem, gpa(from->key.cr3));
+    if (!cpu_long(m->v) || sp->key.control != from->key.control || root == MEM_NO_PAGE || other == MEM_NO_PAGE)
+        return;
+    uint32_t here = (uint32_t)(sp - m->space) * SPACE_ENTRIES, there = (uint32_t)(from - m->space) * SPACE_ENTRIES;
+    bool any = false;
+    for (uint32_t g = FETCH_SUP * TLB_SIZE / GROUP; g < SPACE_ENTRIES / GROUP; g++) {
+        if (!(from->touched[g / 64] >> g % 64 & 1))
+            continue;
+        for (uint32_t i = g * GROUP; i < (g + 1) * GROUP; i++) {
+            const struct tlb_entry *e = &m->entry[there + i];
+            if (!entry_valid(m, there + i) || !same_slot(m, root, other, root_slot(e->tag_r)))
+                continue;
+            m->entry[here + i] = *e;
+            link_entry(m, here + i, m->link[there + i].leaf_gpa, m->link[there + i].page);
+            space_touch(sp, i, e->tag_r);
+            any = true;
+        }
+    }
+    if (any)
+        trace_table(m, root, TABLE_L4); /* (a) holds of the tables below */
+}
+
 GENERAL_REGS void mmu_mode_changed(struct vcpu *v)
 {
     struct mmu *m = v->mmu;
@@ -450,9 +505,13 @@ void mmu_paging_changed(struct vcpu *v)
     space_key(v, &k);
     if (memcmp(&m->cur->key, &k, sizeof(k)))
         m->stats.space_switches++;
+    const struct space *from = m->cur;
     m->cur = space_find(m, &k);
     m->cur->last_use = ++m->use_clock;
     cpu_of(v)->space = (uint8_t)(m->cur - m->space);
+    if (m->cur->fresh && m->cur != from)
+        inherit_code(m, m->cur, from);
+    m->cur->fresh = false;
     mmu_mode_changed(v);
 }
 
@@ -516,17 +575,10 @@ static void translate(struct vcpu *v, uint64_t lin, enum mmu_access acc, enum mm
     walk_commit(v, w, false);
 }
 
-/* Trace the tables that an entry is about to be derived from: invariants (a) and (b). */
 static void trace_tables(struct mmu *m, const struct walk *w)
 {
-    for (unsigned i = 0; i < w->steps; i++) {
-        uint32_t page = w->step[i].page;
-        m->table_idle[page] = 0;
-        if (m->table_kinds[page] & w->step[i].kind)
-            continue;
-        m->table_kinds[page] |= w->step[i].kind;
-        mem_trace_set(m->mem, page, PAGE_TRACE_PT);
-    }
+    for (unsigned i = 0; i < w->steps; i++)
+        trace_table(m, w->step[i].page, w->step[i].kind);
 }
 
 static uint32_t fill(struct mmu *m, unsigned array, uint64_t lin, uint32_t page, const struct walk *w)
@@ -539,9 +591,7 @@ static uint32_t fill(struct mmu *m, unsigned array, uint64_t lin, uint32_t page,
         fetch_entry_lost(m, i, m->entry[i].tag_r);
     }
     trace_tables(m, w);
-    uint32_t group = i % SPACE_ENTRIES / GROUP;
-    m->cur->touched[group / 64] |= bit(group % 64);
-    m->cur->root_slots[root_slot(lin) / 64] |= bit(root_slot(lin) % 64);
+    space_touch(m->cur, i, lin);
     m->entry[i] = (struct tlb_entry){.tag_r = tag, .tag_w = tlb_no_tag(i),
                                      .host = mem_page_host(m->mem, page), .page = page};
     link_entry(m, i, w->leaf_gpa, page);
