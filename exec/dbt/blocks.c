@@ -145,8 +145,9 @@ void blocks_flush(struct dbt *d)
         if (d->jump_caches_used >> i & 1)
             jump_cache_clear(d, i);
     memset(d->ret_caches, 0, (size_t)RET_CACHES * RC_LEN);
-    d->jump_caches_used = 0;
-    d->cur_dtlb = NULL; /* so that the next one is marked again */
+    /* The current one stays marked: who flushes to make room for a block enters that block there before it selects anew. */
+    size_t current = d->arena.hot->jump_cache ? (size_t)(d->arena.hot->jump_cache - (uintptr_t)d->jump_caches) / JC_LEN : 0;
+    d->jump_caches_used = UINT64_C(1) << current;
     d->blocks = d->sites = d->links = 0;
     d->pos = d->arena.first;
     d->cold_pos = d->arena.cold;
