@@ -18,18 +18,9 @@
 #include "replay/file.h"
 #include "replay/session.h"
 #include "replay/vm.h"
+#include "tests/replay/cut_off.h"
 
 enum { STRETCH = 1000000, MEMORY_STRETCH = 64 * STRETCH, CUT_MAX = 10000 };
-
-static uint64_t rng_state;
-
-static uint64_t below(uint64_t n) /* splitmix64 */
-{
-    uint64_t z = rng_state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ z >> 31) % n;
-}
 
 /* ---- an engine that drives another one in pieces ---- */
 
@@ -68,42 +59,6 @@ static enum engine_stop cutter_run(struct engine *e, uint64_t until)
 
 static const struct engine_ops cutter_ops = {.name = "cutter", .run = cutter_run};
 
-/* ---- a door that nothing comes through ---- */
-
-static struct err *door_start(void *self, struct nondet_start *out)
-{
-    (void)self;
-    *out = (struct nondet_start){.wall_ns = UINT64_C(1700000000) * NS_PER_S, .seed = {1}};
-    return NULL;
-}
-
-static struct err *door_poll(void *self, uint64_t ticks, struct nondet_event *out)
-{
-    (void)self, (void)ticks;
-    out->kind = ND_STOP; /* it is called only when nothing can wake the guest any more */
-    return NULL;
-}
-
-static uint64_t door_horizon(void *self)
-{
-    (void)self;
-    return UINT64_MAX;
-}
-
-static struct err *door_idle(void *self, uint64_t ticks, uint64_t now_ns, uint64_t deadline_ns, bool *reached_out)
-{
-    (void)self, (void)ticks, (void)now_ns;
-    *reached_out = deadline_ns != VCLOCK_NEVER;
-    return NULL;
-}
-
-static void door_output(void *self, enum nondet_stream stream, uint8_t channel, const uint8_t *data, size_t len)
-{
-    (void)self, (void)stream, (void)channel, (void)data, (void)len;
-}
-
-static const struct nondet_ops door = {door_start, door_poll, door_horizon, door_idle, door_output};
-
 /* ---- the two guests ---- */
 
 struct guest {
@@ -122,7 +77,7 @@ static void die(struct err *e)
 static void guest_init(struct guest *g, const struct vm_spec *spec)
 {
     *g = (struct guest){.end = END_LIMIT};
-    struct err *e = vm_create(spec, (struct nondet){&door, NULL}, &g->vm);
+    struct err *e = vm_create(spec, (struct nondet){&cut_off_door, NULL}, &g->vm);
     if (!e)
         e = digester_create(g->vm.machine, &g->digester);
     if (e)

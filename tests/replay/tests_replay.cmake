@@ -49,6 +49,24 @@ foreach(script IN LISTS scripts)
   endforeach()
 endforeach()
 
+# Random programs: what runs them, compiled as the guests are. test_random.py has the programs assembled and linked with it.
+foreach(bits 64 32)
+  set(rig ${CMAKE_BINARY_DIR}/replay/random${bits}.o)
+  set(emulation elf_x86_64)
+  if(bits EQUAL 32)
+    set(emulation elf_i386)
+  endif()
+  add_custom_command(OUTPUT ${rig} VERBATIM
+    DEPENDS ${replay_dir}/random.c ${guest_src}/rt.c ${guest_src}/rt.h ${guest_src}/rt${bits}.h ${guest_src}/rt${bits}.S
+    COMMAND ${CMAKE_C_COMPILER} -m${bits} ${guest_flags} -I${CMAKE_SOURCE_DIR} -c -o ${rig}.main.o ${replay_dir}/random.c
+    COMMAND ${CMAKE_C_COMPILER} -m${bits} ${guest_flags} -c -o ${rig}.rt.o ${guest_src}/rt.c
+    COMMAND ${CMAKE_C_COMPILER} -m${bits} -c -o ${rig}.start.o ${guest_src}/rt${bits}.S
+    COMMAND ${LD} -m ${emulation} -r -o ${rig} ${rig}.start.o ${rig}.rt.o ${rig}.main.o)
+  add_custom_target(replay_random${bits} ALL DEPENDS ${rig})
+endforeach()
+add_executable(lockstep ${replay_dir}/lockstep.c)
+target_link_libraries(lockstep PRIVATE hw_replay)
+
 # Linux's first 300 million ticks, stopped anywhere.
 add_executable(stop_anywhere ${replay_dir}/stop_anywhere.c)
 target_link_libraries(stop_anywhere PRIVATE hw_replay)
