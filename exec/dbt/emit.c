@@ -1,19 +1,38 @@
 /* exec/dbt/emit.c: host machine code. See emit.h. */
 #include "exec/dbt/emit.h"
 
-static void put(struct emit *e, uint64_t x, unsigned len)
+/* Where `len` bytes go, NULL when they do not fit. */
+static uint8_t *place(struct emit *e, unsigned len)
 {
+    uint8_t *p = e->base + e->pos;
     if (unlikely(e->end - e->pos < len)) {
         e->full = true;
-        return;
+        return NULL;
     }
-    for (unsigned i = 0; i < len; i++)
-        e->base[e->pos++] = (uint8_t)(x >> 8 * i);
+    e->pos += len;
+    return p;
 }
 
-void emit_u8(struct emit *e, unsigned x) { put(e, x, 1); }
-void emit_u32(struct emit *e, uint32_t x) { put(e, x, 4); }
-void emit_u64(struct emit *e, uint64_t x) { put(e, x, 8); }
+void emit_u8(struct emit *e, unsigned x)
+{
+    uint8_t *p = place(e, 1);
+    if (p)
+        *p = (uint8_t)x;
+}
+
+void emit_u32(struct emit *e, uint32_t x)
+{
+    uint8_t *p = place(e, 4);
+    if (p)
+        put_le32(p, x);
+}
+
+void emit_u64(struct emit *e, uint64_t x)
+{
+    uint8_t *p = place(e, 8);
+    if (p)
+        put_le64(p, x);
+}
 
 /* ---- one instruction ---- */
 
@@ -31,77 +50,83 @@ static unsigned ext_bits(const struct host_insn *in)
     return bits;
 }
 
-static void prefix_legacy(struct emit *e, const struct host_insn *in)
+/* Each of these writes at p and returns where to go on. */
+static uint8_t *prefix_legacy(uint8_t *p, const struct host_insn *in)
 {
     if (in->is_mem && in->mem.gs)
-        emit_u8(e, 0x65);
+        *p++ = 0x65;
     if (in->p66)
-        emit_u8(e, 0x66);
+        *p++ = 0x66;
     if (in->rep)
-        emit_u8(e, in->rep);
+        *p++ = in->rep;
     unsigned rex = ext_bits(in) | (in->w ? REX_W : 0);
     if (rex || in->rex8)
-        emit_u8(e, REX | rex);
+        *p++ = (uint8_t)(REX | rex);
     if (in->map)
-        emit_u8(e, 0x0f);
+        *p++ = 0x0f;
     if (in->map > 1)
-        emit_u8(e, in->map == 2 ? 0x38 : 0x3a);
+        *p++ = in->map == 2 ? 0x38 : 0x3a;
+    return p;
 }
 
-static void prefix_vex(struct emit *e, const struct host_insn *in)
+static uint8_t *prefix_vex(uint8_t *p, const struct host_insn *in)
 {
     if (in->is_mem && in->mem.gs)
-        emit_u8(e, 0x65);
+        *p++ = 0x65;
     unsigned ext = ext_bits(in), low = (~in->vvvv & 15u) << 3 | (unsigned)in->l << 2 | in->pp;
     if (in->map == 1 && !in->w && !(ext & (REX_X | REX_B))) {
-        emit_u8(e, 0xc5);
-        emit_u8(e, (ext & REX_R ? 0 : 0x80) | low);
-        return;
+        *p++ = 0xc5;
+        *p++ = (uint8_t)((ext & REX_R ? 0 : 0x80) | low);
+        return p;
     }
-    emit_u8(e, 0xc4);
-    emit_u8(e, (ext & REX_R ? 0 : 0x80) | (ext & REX_X ? 0 : 0x40) | (ext & REX_B ? 0 : 0x20) | in->map);
-    emit_u8(e, (in->w ? 0x80u : 0) | low);
+    *p++ = 0xc4;
+    *p++ = (uint8_t)((ext & REX_R ? 0 : 0x80) | (ext & REX_X ? 0 : 0x40) | (ext & REX_B ? 0 : 0x20) | in->map);
+    *p++ = (uint8_t)((in->w ? 0x80u : 0) | low);
+    return p;
 }
 
-static void modrm_mem(struct emit *e, const struct host_insn *in)
+static uint8_t *modrm_mem(uint8_t *p, const struct emit *e, const struct host_insn *in)
 {
     const struct host_mem *m = &in->mem;
     unsigned reg = (in->reg & 7u) << 3;
     if (m->rip) { /* relative to the end of the instruction */
-        emit_u8(e, reg | 5);
-        emit_u32(e, (uint32_t)(m->disp - (int32_t)(e->pos + 4 + in->imm_len)));
-        return;
+        *p++ = (uint8_t)(reg | 5);
+        put_le32(p, (uint32_t)(m->disp - (int32_t)(p - e->base + 4 + in->imm_len)));
+        return p + 4;
     }
+    uint8_t sib = (uint8_t)((unsigned)m->scale << 6 | (m->index == H_NONE ? 4u : m->index & 7u) << 3);
     if (m->base == H_NONE) { /* SIB without a base: disp32 */
-        emit_u8(e, reg | 4);
-        emit_u8(e, (unsigned)m->scale << 6 | (m->index == H_NONE ? 4u : m->index & 7u) << 3 | 5);
-        emit_u32(e, (uint32_t)m->disp);
-        return;
+        *p++ = (uint8_t)(reg | 4);
+        *p++ = sib | 5;
+        put_le32(p, (uint32_t)m->disp);
+        return p + 4;
     }
-    bool sib = m->index != H_NONE || (m->base & 7) == H_RSP;
+    bool need_sib = m->index != H_NONE || (m->base & 7) == H_RSP;
     unsigned mod = m->disp == 0 && (m->base & 7) != H_RBP ? 0 : m->disp == (int8_t)m->disp ? 1 : 2;
-    emit_u8(e, mod << 6 | reg | (sib ? 4u : m->base & 7u));
-    if (sib)
-        emit_u8(e, (unsigned)m->scale << 6 | (m->index == H_NONE ? 4u : m->index & 7u) << 3 | (m->base & 7u));
-    if (mod == 1)
-        emit_u8(e, (uint8_t)m->disp);
-    else if (mod == 2)
-        emit_u32(e, (uint32_t)m->disp);
+    *p++ = (uint8_t)(mod << 6 | reg | (need_sib ? 4u : m->base & 7u));
+    if (need_sib)
+        *p++ = sib | (m->base & 7u);
+    put_le32(p, (uint32_t)m->disp); /* as much of it as counts */
+    return p + (mod == 1 ? 1 : mod == 2 ? 4 : 0);
 }
 
+/* With room for any instruction nothing is checked byte by byte: so `end` is INSN_ROOM bytes nearer. */
 void emit_insn(struct emit *e, const struct host_insn *in)
 {
-    if (in->vex)
-        prefix_vex(e, in);
-    else
-        prefix_legacy(e, in);
-    emit_u8(e, in->opcode + (in->modrm ? 0u : in->rm & 7u));
+    enum { INSN_ROOM = 32 };
+    if (unlikely(e->end - e->pos < INSN_ROOM)) {
+        e->full = true;
+        return;
+    }
+    uint8_t *p = e->base + e->pos;
+    p = in->vex ? prefix_vex(p, in) : prefix_legacy(p, in);
+    *p++ = (uint8_t)(in->opcode + (in->modrm ? 0u : in->rm & 7u));
     if (in->modrm && in->is_mem)
-        modrm_mem(e, in);
+        p = modrm_mem(p, e, in);
     else if (in->modrm)
-        emit_u8(e, 0xc0 | (in->reg & 7u) << 3 | (in->rm & 7u));
-    for (unsigned i = 0; i < in->imm_len; i++)
-        emit_u8(e, in->imm[i]);
+        *p++ = (uint8_t)(0xc0 | (in->reg & 7u) << 3 | (in->rm & 7u));
+    memcpy(p, in->imm, sizeof(in->imm)); /* as much of it as counts */
+    e->pos = (uint32_t)(p + in->imm_len - e->base);
 }
 
 /* ---- short cuts ---- */
@@ -119,8 +144,7 @@ static struct host_insn op_rm(uint8_t opcode, unsigned reg, struct host_mem m, b
 static void set_imm(struct host_insn *in, uint64_t x, unsigned len)
 {
     in->imm_len = (uint8_t)len;
-    for (unsigned i = 0; i < len; i++)
-        in->imm[i] = (uint8_t)(x >> 8 * i);
+    put_le64(in->imm, x);
 }
 
 void emit_mov_rr(struct emit *e, enum host_reg dst, enum host_reg src)

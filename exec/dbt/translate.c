@@ -998,7 +998,10 @@ static void translate_insn(struct tr *t)
     end_insn(t);
 }
 
-_Static_assert(BLOCK_MAX * sizeof(struct cur) <= SCRATCH_LEN, "the scratch memory holds the longest block");
+/* The scratch memory: nothing of it need be cleared. */
+enum { STUBS_AT = 96 << 10 };
+_Static_assert(BLOCK_MAX * sizeof(struct cur) <= STUBS_AT, "the scratch memory holds the longest block");
+_Static_assert(STUBS_AT + STUBS_MAX * sizeof(struct stub) <= SCRATCH_LEN, "and its stubs");
 
 static bool out_of_room(struct dbt *d)
 {
@@ -1043,6 +1046,7 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
                                 .page2 = page2,
                                 .block = d->blocks,
                                 .insn = d->scratch,
+                                .stub = (struct stub *)(void *)((uint8_t *)d->scratch + STUBS_AT),
                                 .fl = {.mem = true},
                                 .r10_insn = R10_UNKNOWN,
                                 .held = {R_ZERO, R_ZERO}};

@@ -111,7 +111,7 @@ struct tr {
     unsigned r10_group;
     int r10_insn; /* at the begin of this instruction, r10 holds the address of that group */
     uint32_t first_site, sites, first_link, links;
-    struct stub stub[STUBS_MAX];
+    struct stub *stub;      /* STUBS_MAX */
     unsigned stubs;
 };
 
