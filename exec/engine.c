@@ -117,7 +117,19 @@ static void wrong_destroy(struct engine *e)
     free(w);
 }
 
-static const struct engine_ops wrong_ops = {.name = "wrong", .destroy = wrong_destroy, .run = wrong_run};
+static void wrong_measure(struct engine *e, uint64_t (*host_ns)(void))
+{
+    engine_measure(((struct wrong *)e)->inner, host_ns);
+}
+
+static size_t wrong_stats(const struct engine *e, struct engine_stat *out, size_t max)
+{
+    const struct engine *inner = ((const struct wrong *)e)->inner;
+    return inner->ops->stats ? inner->ops->stats(inner, out, max) : 0;
+}
+
+static const struct engine_ops wrong_ops = {
+    .name = "wrong", .destroy = wrong_destroy, .run = wrong_run, .measure = wrong_measure, .stats = wrong_stats};
 
 static struct err *wrong_create(const struct engine_ops *ops, const struct engine_options *o, struct machine *m,
                                 struct engine **out)
@@ -144,6 +156,32 @@ struct err *engine_create(const char *spec, struct machine *m, struct engine **o
     if (e)
         return e;
     return o.wrong ? wrong_create(ops, &o, m, out) : ops->create(m, &o, out);
+}
+
+/* ---- statistics ---- */
+
+void engine_measure(struct engine *e, uint64_t (*host_ns)(void))
+{
+    if (e->ops->measure)
+        e->ops->measure(e, host_ns);
+}
+
+size_t engine_stats(const struct engine *e, struct engine_stat out[ENGINE_STATS_MAX])
+{
+    const struct mmu_stats *m = mmu_stats(e->machine->vcpu.mmu);
+    const struct engine_stat shared[] = {
+        {"TLB fills", (double)m->fills},
+        {"page walks", (double)m->walks},
+        {"TLB entries dropped", (double)m->drops},
+        {"slow loads", (double)m->slow_loads},
+        {"slow stores", (double)m->slow_stores},
+        {"traced writes", (double)m->traced_writes},
+        {"address space switches", (double)m->space_switches},
+        {"device accesses", (double)m->device_accesses},
+    };
+    size_t n = e->ops->stats ? e->ops->stats(e, out, ENGINE_STATS_MAX - ARRAY_LEN(shared)) : 0;
+    memcpy(out + n, shared, sizeof(shared));
+    return n + ARRAY_LEN(shared);
 }
 
 /* ---- what engines share ---- */

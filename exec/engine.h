@@ -34,12 +34,18 @@ enum engine_stop {
     STOP_KICK,     /* engine_kick() */
 };
 
+/* What an engine did, for those who want to know how fast it is and why. Nothing depends on it. */
+struct engine_stat { const char *name; double value; };
+enum { ENGINE_STATS_MAX = 32 };
+
 struct engine_ops {
     const char *name;
     const char *summary;
     struct err *(*create)(struct machine *m, const struct engine_options *o, struct engine **out);
     void (*destroy)(struct engine *e);
     enum engine_stop (*run)(struct engine *e, uint64_t until);
+    void (*measure)(struct engine *e, uint64_t (*host_ns)(void));                /* of engine_measure(); may be NULL */
+    size_t (*stats)(const struct engine *e, struct engine_stat *out, size_t max); /* its own rows; may be NULL */
 };
 
 struct engine {
@@ -53,6 +59,11 @@ extern const struct engine_ops *const engines[];
  * Call exec_attach() before. Errors: ERR_USAGE, ERR_HOST. */
 must_check struct err *engine_create(const char *spec, struct machine *m, struct engine **out);
 must_check struct err *engine_check(const char *spec); /* the ERR_USAGE of engine_create() alone */
+
+/* Before it runs: measure what takes time to measure, too, by this clock of the host. Guests see nothing of it. */
+void engine_measure(struct engine *e, uint64_t (*host_ns)(void));
+/* Returns how many; rows that need engine_measure() only after that. */
+size_t engine_stats(const struct engine *e, struct engine_stat out[ENGINE_STATS_MAX]);
 
 /* Engines of one machine share the soft TLB; exec_attach() creates it. Call once per machine before creating engines. */
 must_check struct err *exec_attach(struct machine *m);

@@ -49,6 +49,16 @@ static enum engine_stop mixed_run(struct engine *e, uint64_t until)
     }
 }
 
+static void mixed_measure(struct engine *e, uint64_t (*host_ns)(void))
+{
+    engine_measure(((struct mixed *)e)->part[1], host_ns);
+}
+
+static size_t mixed_stats(const struct engine *e, struct engine_stat *out, size_t max)
+{
+    return engine_dbt.stats(((const struct mixed *)e)->part[1], out, max);
+}
+
 static void mixed_destroy(struct engine *e)
 {
     if (!e)
@@ -84,4 +94,6 @@ const struct engine_ops engine_mixed = {
     .create = mixed_create,
     .destroy = mixed_destroy,
     .run = mixed_run,
+    .measure = mixed_measure,
+    .stats = mixed_stats,
 };

@@ -23,6 +23,8 @@ static struct err *write_blobs(struct log_writer *w, const struct boot_image *im
 static struct err *record_run(const struct options *o, struct guest *g, struct vm *vm, struct recorder *r, int *status)
 {
     enum session_end end;
+    if (o->stats)
+        vm_measure(vm);
     struct err *e = recorder_begin(r, vm->machine);
     if (!e)
         e = guest_run(g, vm, o->limit_ticks, &end);
@@ -30,6 +32,8 @@ static struct err *record_run(const struct options *o, struct guest *g, struct v
         e = recorder_finish(r, end_reason(vm->machine, end), vm->machine->request_value);
     if (!e)
         *status = vm_report_end(vm->machine, end, recorder_memory_digest(r));
+    if (!e && o->stats)
+        vm_print_stats(vm);
     return e;
 }
 

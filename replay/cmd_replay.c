@@ -56,6 +56,8 @@ static struct err *run(struct replayer *r, const struct options *o, const struct
         s.progress = progress_show;
         s.progress_arg = &p;
     }
+    if (o->stats)
+        vm_measure(vm);
     struct err *e = replayer_begin(r, vm->machine);
     if (!e)
         e = session_run(&s, &end);
@@ -63,6 +65,8 @@ static struct err *run(struct replayer *r, const struct options *o, const struct
     console_drain(con);
     if (!e)
         e = verdict(r, o, vm, end, status);
+    if (o->stats)
+        vm_print_stats(vm);
     return e;
 }
 

@@ -10,9 +10,13 @@ static struct err *run(const struct options *o, struct guest *g, struct vm *vm, 
     struct err *e = digester_create(vm->machine, &d);
     if (e)
         return e;
+    if (o->stats)
+        vm_measure(vm);
     e = guest_run(g, vm, o->limit_ticks, &end);
     if (!e)
         *status = vm_report_end(vm->machine, end, digest_memory(d).total);
+    if (!e && o->stats)
+        vm_print_stats(vm);
     digester_destroy(d);
     return e;
 }

@@ -39,6 +39,7 @@ static const struct option_row rows[] = {
     {"--quiet", NULL, FLAG, AT(quiet), CMD_REPLAY, "do not print the console again"},
     {"--force", NULL, FLAG, AT(force), CMD_REPLAY | CMD_BISECT,
      "try although this host is of another class than the recording's"},
+    {"--stats", NULL, FLAG, AT(stats), RUNNING, "say at the end what the engine did: code translated, TLB fills, ..."},
     {"--json", NULL, FLAG, AT(json), CMD_INFO | CMD_DUMP, "print JSON"},
     {"--test-flip", "GPA:BIT@TICKS", FLIP, AT(flip_gpa), CMD_REPLAY, NULL},
     {"--test-alter-event", "SEQ", NUMBER, AT(alter_seq), CMD_REPLAY, NULL},

@@ -14,7 +14,7 @@ struct options {
     uint64_t memory;       /* bytes */
     uint64_t limit_ticks, to; /* UINT64_MAX: none */
     uint32_t cpu_features;
-    bool host_clock, verify, quiet, force, json;
+    bool host_clock, verify, quiet, force, json, stats;
     uint64_t flip_gpa, flip_ticks; /* ticks UINT64_MAX: none */
     unsigned flip_bit;
     uint64_t alter_seq;    /* UINT64_MAX: none */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/cpu.h"
+#include "replay/live.h"
 #include "replay/replayer.h"
 
 /* The first estimate of a host-clock guest's speed (8 ns a tick), corrected at the first anchor; and the virtual clock's
@@ -120,6 +121,19 @@ struct err *vm_spec_from_header(const struct log_header *h, bool force, struct v
 }
 
 /* ---- the end ---- */
+
+void vm_measure(const struct vm *vm)
+{
+    engine_measure(vm->engine, live_host_ns);
+}
+
+void vm_print_stats(const struct vm *vm)
+{
+    struct engine_stat stat[ENGINE_STATS_MAX];
+    size_t n = engine_stats(vm->engine, stat);
+    for (size_t i = 0; i < n; i++)
+        fprintf(stderr, "hyperwind: statistics: %s: %.10g\n", stat[i].name, stat[i].value);
+}
 
 int vm_report_end(const struct machine *m, enum session_end end, uint64_t memory_digest)
 {

@@ -33,6 +33,10 @@ void vm_header(const struct vm_spec *spec, struct vm_facts *facts, struct log_he
  * differently (`force` lets the latter pass, with a warning). The image is not part of it. */
 must_check struct err *vm_spec_from_header(const struct log_header *h, bool force, struct vm_spec *out);
 
+/* --stats: before the guest runs, and when it has ended. */
+void vm_measure(const struct vm *vm);
+void vm_print_stats(const struct vm *vm);
+
 /* The command's exit status and the line that tells how a guest ended. */
 int vm_report_end(const struct machine *m, enum session_end end, uint64_t memory_digest);
 

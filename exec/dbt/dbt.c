@@ -168,7 +168,7 @@ static const void *code_at_rip(struct dbt *d, bool plain, const struct link *fro
         b = NULL;
     }
     if (!b)
-        b = translate(d, va, page, &k, most, !shorten);
+        b = (unlikely(d->host_ns) ? translate_measured : translate)(d, va, page, &k, most, !shorten);
     v->brk &= ~(uint32_t)VCPU_BRK_CODE;
     if (!b || b->count > h->budget)
         return NULL;
@@ -388,10 +388,17 @@ static struct err *dbt_create(struct machine *m, const struct engine_options *o,
     return NULL;
 }
 
+static void dbt_measure(struct engine *e, uint64_t (*host_ns)(void))
+{
+    ((struct dbt *)e)->host_ns = host_ns;
+}
+
 const struct engine_ops engine_dbt = {
     .name = "dbt",
     .summary = "binary translation, x86-64 to x86-64",
     .create = dbt_create,
     .destroy = dbt_destroy,
     .run = dbt_run,
+    .measure = dbt_measure,
+    .stats = dbt_stats,
 };

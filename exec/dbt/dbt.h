@@ -8,6 +8,7 @@
  *   tr_sys.c     of those, the system instructions
  *   flags.c      guest flags that are kept as the operands they came from
  *   light.c      changes of the access mode without leaving translated code
+ *   stats.c      what was translated, and how long it took
  *
  * Host registers in translated code:
  *   rax rcx rdx rbx rbp rsi rdi r8 r9 r12 r13   the guest registers of that name
@@ -189,7 +190,11 @@ struct link {
     bool plain;        /* to the KEY_PLAIN variant */
 };
 
-struct code_stats { uint64_t blocks, insns, bytes, flushes, drops, translate_calls; };
+struct code_stats {
+    uint64_t blocks, insns, bytes, flushes, drops;
+    /* while dbt.host_ns is set */
+    uint64_t ns, measured_insns, host_insns, host_insns_inline;
+};
 
 /* Where linear addresses are translated: found by va. */
 struct jc_entry { uint64_t va; const void *code; };
@@ -250,6 +255,8 @@ struct dbt {
     bool have_fsgsbase;  /* to set GS, this host needs no system call */
     bool clean_flags;    /* undefined flags of this host depend on nothing that came before */
     struct code_stats stats;
+    struct { uint32_t stubs, end, cold; } last; /* of the latest block: where its stubs begin, its code ends, its cold code begins */
+    uint64_t (*host_ns)(void); /* engine_measure(): time translations; usually NULL */
     void *scratch;       /* translate.c's */
 };
 
@@ -300,6 +307,12 @@ enum { INSN_BYTES_MAX = 15 };
 void crossing_bytes(const struct dbt *d, uint32_t page, uint32_t off, uint32_t page2, uint8_t out[INSN_BYTES_MAX]);
 struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct key *k, unsigned most, bool publish);
 enum { SCRATCH_LEN = 1 << 17 };
+
+/* ---- stats.c ---- */
+/* translate(), with the clock running, and its host instructions counted. */
+struct block *translate_measured(struct dbt *d, uint64_t va, uint32_t page, const struct key *k, unsigned most,
+                                 bool publish);
+size_t dbt_stats(const struct engine *e, struct engine_stat *out, size_t max);
 
 /* ---- flags.c ---- */
 void flags_settle(struct vcpu *v, struct hot *h); /* into vcpu_state.aflags; cc_op becomes CC_RAW */

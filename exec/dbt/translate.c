@@ -1081,8 +1081,10 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
         store_fip(t, &t->fip);
         tr_exit(t, t->long64 ? va + len : (uint32_t)(va + len));
     }
+    d->last.stubs = e->pos;
     emit_stubs(t, false);
-    uint32_t end = e->pos;
+    d->last.end = e->pos;
+    d->last.cold = d->cold_pos;
     CHECK(!e->full, "a block needs more than %d bytes", CODE_ROOM);
     *e = (struct emit){.base = e->base, .pos = d->cold_pos, .end = (uint32_t)d->arena.map.len};
     if (checks) {
@@ -1113,8 +1115,8 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
                         .dead_stub = dead_stub};
     d->stats.blocks++;
     d->stats.insns += t->count;
-    d->stats.bytes += end - d->pos + e->pos - d->cold_pos;
-    d->pos = (end + 15) & ~15u;
+    d->stats.bytes += d->last.end - d->pos + e->pos - d->cold_pos;
+    d->pos = (d->last.end + 15) & ~15u;
     d->cold_pos = e->pos;
     d->sites += t->sites;
     d->links += t->links;

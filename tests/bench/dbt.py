@@ -36,7 +36,7 @@ CLASSES = [
 OTHER = ("other kernel operations", 1, ["syscall", "pushf", "patch"])
 KERNEL_ONLY = {"fault", "cr3", "invlpg", "syscall", "pushf", "patch"}
 LINUX_ROWS = ["boot", "loop", "sha256", "gzip", "fork", "pipe", "file"]
-LINUX_GOAL, OVERALL_GOAL, PAIR_GOAL, MEMORY_GOAL_MIB = 5, 6, 1.05, 64
+LINUX_GOAL, OVERALL_GOAL, PAIR_GOAL, MEMORY_GOAL_MIB, TRANSLATION_GOAL_NS = 5, 6, 1.05, 64, 150
 
 HYPERWIND = ["run", "record", "replay"]  # its commands
 FIRST_ITERATIONS = 1000
@@ -192,6 +192,7 @@ class Bench:
         self.mitigations = {}  # (mitigated, who): text
         self.costs = []        # {who: (processor seconds a tick, wall seconds a tick)} of Hyperwind's Linux runs
         self.memory = []       # (who, RAM, other)
+        self.statistics = []   # {name: value} of a boot each
 
     def failed(self, what, error):
         self.problems.append(f"{what}: {error}")
@@ -264,6 +265,19 @@ class Bench:
                 self.linux.setdefault((mitigated, name), []).append(rows[name])
         if not mitigated and len(costs) == len(HYPERWIND):
             self.costs.append(costs)
+
+
+    def translation_round(self):
+        """A boot with --stats, which no other row is measured with."""
+        args = [self.options.program, "run", "--engine", self.options.engine, "--stats",
+                *common.linux_guest("console=ttyS0 hw.workload=boot")]
+        try:
+            err = common.run(args).expect(0).err
+        except Failed as error:
+            self.failed("translation", error)
+            return
+        rows = re.findall(r"^hyperwind: statistics: (.*): (\S+)$", err, re.M)
+        self.statistics.append({name: float(value) for name, value in rows})
 
 
 # ---- the report ----
@@ -405,6 +419,21 @@ def cost_table(bench):
     return [*lines, ""]
 
 
+def translation_table(bench):
+    """Nothing for engines that do not translate."""
+    if not bench.statistics or "guest instructions translated" not in bench.statistics[0]:
+        return []
+    lines = [f"What the translator emits for a boot of the same guest, and how fast; {len(bench.statistics)} boots.",
+             "", "| translation | median | min | max | goal |", "|---|---|---|---|---|"]
+    for name, form, goal in (("guest instructions translated", "{:.0f}", ""),
+                             ("host instructions per guest instruction", "{:.2f}", ""),
+                             ("the same with slow paths and exits", "{:.2f}", ""),
+                             ("bytes of host code per guest instruction", "{:.1f}", ""),
+                             ("translation, ns per guest instruction", "{:.0f}", f"at most {TRANSLATION_GOAL_NS}")):
+        lines.append(f"| {name} | {common.spread([row[name] for row in bench.statistics], form)} | {goal} |")
+    return [*lines, ""]
+
+
 def report(bench, options):
     have_qemu = any(isinstance(w, Qemu) for w in bench.who)
     qemu = "no QEMU was installed"
@@ -414,7 +443,7 @@ def report(bench, options):
         f"Host: {common.host()}. {qemu}. Engine `{options.engine}`. {options.rounds} interleaved rounds; "
         f"{'processor time' if options.time == 'cpu' else 'wall clock'}; medians, and ranges in brackets. "
         "A ratio over 1 in the columns against QEMU is in Hyperwind's favour. How: head of `tests/bench/dbt.py`.", "",
-        *speed_tables(bench, have_qemu), *cost_table(bench),
+        *speed_tables(bench, have_qemu), *cost_table(bench), *translation_table(bench),
         *([f"Failed: {len(bench.problems)} measurements; those rows are incomplete.", ""] if bench.problems else [])])
 
 
@@ -428,7 +457,8 @@ def parse(arguments):
     parser.add_argument("--seconds", type=float, default=0.4, help="how long a bare-metal test runs")
     parser.add_argument("--time", choices=["wall", "cpu"], default="wall",
                         help="cpu: processor time, for a machine that has other work")
-    parser.add_argument("--only", default="", help="NAME,...: these tests; linux and mitigated are names, too")
+    parser.add_argument("--only", default="",
+                        help="NAME,...: these tests; linux, mitigated and translation are names, too")
     parser.add_argument("--qemu", default="qemu-system-x86_64")
     common.add_document_option(parser)
     options = parser.parse_args(arguments)
@@ -446,7 +476,7 @@ def main():
     def wanted(name):
         return not options.only or name in options.only
 
-    if wanted("linux") or wanted("mitigated"):
+    if wanted("linux") or wanted("mitigated") or wanted("translation"):
         common.fetch_linux()
     for number in range(options.rounds):
         for _, _, tests in [*CLASSES, OTHER]:
@@ -457,10 +487,13 @@ def main():
                 bench.linux_round(number, mitigated)
     for number in range(options.rounds, options.pairs if wanted("linux") else 0):
         bench.linux_round(number, False, HYPERWIND)
+    for _ in range(options.rounds if wanted("linux") or wanted("translation") else 0):
+        bench.translation_round()
     text = report(bench, options)
     with open(os.path.join(options.work, "dbt.json"), "w", encoding="utf-8") as f:
         json.dump({"bare": bench.bare, "linux": [[*key, rows] for key, rows in bench.linux.items()],
-                   "costs": bench.costs, "memory": bench.memory, "problems": bench.problems}, f, indent=1)
+                   "costs": bench.costs, "memory": bench.memory, "statistics": bench.statistics,
+                   "problems": bench.problems}, f, indent=1)
     common.publish(options, "The translating engine beside QEMU", text)
     sys.exit(1 if bench.problems else 0)
 

@@ -44,6 +44,21 @@ def test_tick_limit():
         check(len(set(ends)) == 1, f"{limit}: {ends}")
 
 
+def test_statistics():
+    """--stats adds lines behind the closing one, and changes nothing else."""
+    for engine, rows in (("interp", 8), ("dbt", 17), ("mixed", 17), ("dbt:wrong=5", 17)):
+        plain, measured = (run("run", *VIRTUAL, "--engine", engine, *options, *small_guest("rounds=5")).expect(3)
+                           for options in ((), ("--stats",)))
+        check(measured.ended() == plain.ended() and measured.out == plain.out, f"{engine}: another run")
+        lines = [line for line in measured.lines() if line.startswith("hyperwind: statistics: ")]
+        check(len(lines) == rows and not any("statistics" in line for line in plain.lines()), f"{engine}: {lines}")
+        check(measured.lines()[0] == plain.lines()[0], f"{engine}: {measured.err}")
+    recorded = record(path("a.hwr"), small_guest("rounds=5"), "--stats").expect(3)
+    check("host instructions per guest instruction: " in recorded.err, recorded.err)
+    replayed = run("replay", path("a.hwr"), "--stats").expect(3)
+    check("translation, ns per guest instruction: " in replayed.err, replayed.err)
+
+
 def test_unknown_option():
     """An option that is none, or out of range, is refused; nothing runs."""
     for engine in ("none", "dbt:", "dbt:block", "dbt:block=65", "dbt:cache=1K", "dbt:exact=1,", "mixed:switch=0",
