@@ -28,6 +28,8 @@ struct machine_config {
     uint32_t cpu_features; /* CPU_* of core/cpu.h */
 };
 
+enum boot_part { BOOT_KERNEL, BOOT_INITRD, BOOT_PARTS };
+
 /* What the guest is started from. Bytes are borrowed until machine_boot() returns. */
 struct boot_image {
     const uint8_t *kernel;    /* bzImage, ELF (PVH), Multiboot 1; NULL with firmware */
@@ -37,6 +39,11 @@ struct boot_image {
     const char *cmdline;      /* never NULL */
     const uint8_t *firmware;  /* raw image entered at the reset vector; NULL otherwise */
     size_t firmware_len;
+    /* May be NULL: then machine_boot() makes copies. Else it gives kernel or initrd once more, in malloc'd memory that
+     * becomes the machine's: guests may read them long after they were loaded (fw_cfg), and hardly ever do. NULL when it
+     * cannot; the guest reads zeros then, and whoever gave the image sees to it that this run counts for nothing. */
+    uint8_t *(*again)(void *self, enum boot_part part);
+    void *again_self;
 };
 
 struct machine {

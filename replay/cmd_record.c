@@ -48,6 +48,7 @@ static struct err *record(const struct options *o, struct guest *g, struct log_w
         return e;
     e = vm_create(&g->spec, recorder_door(r), &vm);
     if (!e) {
+        guest_image_loaded(g);
         e = record_run(o, g, &vm, r, status);
         recorder_destroy(r);
         vm_destroy(&vm);

@@ -70,7 +70,7 @@ static struct err *run(struct replayer *r, const struct options *o, const struct
     return e;
 }
 
-static struct err *replay(const struct recording *rec, const struct options *o, struct console *con, int *status)
+static struct err *replay(struct recording *rec, const struct options *o, struct console *con, int *status)
 {
     struct replayer *r;
     struct vm vm;
@@ -82,6 +82,7 @@ static struct err *replay(const struct recording *rec, const struct options *o, 
     spec.engine = o->engine;
     e = vm_create(&spec, replayer_door(r), &vm);
     if (!e) {
+        recording_image_loaded(rec);
         e = run(r, o, &vm, con, status);
         if (e && err_code(e) == ERR_DIVERGED)
             replayer_explain(r, stderr);

@@ -33,6 +33,7 @@ struct err *cmd_run(int argc, char **argv, int *status)
         return e;
     e = vm_create(&g.spec, live_door(g.live), &vm);
     if (!e) {
+        guest_image_loaded(&g);
         e = run(&o, &g, &vm, status);
         vm_destroy(&vm);
     }

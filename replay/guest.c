@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "core/base/hash.h"
 #include "replay/file.h"
 
 /* SIGINT, SIGTERM and SIGHUP end the run in good order, once; the second one kills as usual. */
@@ -34,6 +35,29 @@ static void catch_signals(void)
     signal(SIGXFSZ, SIG_IGN);
 }
 
+/* boot_image.again: from the file, which must not have changed. If it has, that ends the run with an error: a guest never
+ * sees other bytes than its recording holds. */
+static uint8_t *load_again(void *self, enum boot_part part)
+{
+    struct guest *g = self;
+    bool kernel = part == BOOT_KERNEL;
+    const char *what = kernel ? "kernel" : "initrd", *path = kernel ? g->options->file : g->options->initrd;
+    uint8_t *data = NULL;
+    size_t len, was = kernel ? g->spec.image.kernel_len : g->spec.image.initrd_len;
+    struct err *e = file_load(what, path, g->options->memory, &data, &len);
+    if (!e && len == was && hash64(data, len, 0) == g->hash[part])
+        return data;
+    free(data);
+    if (!e)
+        e = err_new(ERR_HOST, "the guest reads its %s again, and %s has changed since it was started", what, path);
+    err_destroy(g->failed);
+    g->failed = e;
+    stop_wanted = true;
+    if (running)
+        engine_kick(running);
+    return NULL;
+}
+
 static struct err *load_image(const struct options *o, struct guest *g)
 {
     struct boot_image *img = &g->spec.image;
@@ -48,13 +72,20 @@ static struct err *load_image(const struct options *o, struct guest *g)
     img->initrd = g->initrd;
     img->firmware = g->firmware;
     img->cmdline = o->append;
-    return e;
+    if (e)
+        return e;
+    g->hash[BOOT_KERNEL] = hash64(img->kernel, img->kernel_len, 0);
+    g->hash[BOOT_INITRD] = hash64(img->initrd, img->initrd_len, 0);
+    img->again = load_again;
+    img->again_self = g;
+    return NULL;
 }
 
 struct err *guest_open(const struct options *o, struct guest *g)
 {
     *g = (struct guest){.spec = {.ram_len = o->memory, .host_clock = o->host_clock, .cpu_features = o->cpu_features,
-                                 .engine = o->engine}};
+                                 .engine = o->engine},
+                        .options = o};
     struct err *e = load_image(o, g);
     if (!e)
         e = console_open(o->console, &g->console);
@@ -68,8 +99,17 @@ struct err *guest_open(const struct options *o, struct guest *g)
     return NULL;
 }
 
+void guest_image_loaded(struct guest *g)
+{
+    free(g->kernel);
+    free(g->initrd);
+    g->kernel = g->initrd = NULL;
+    g->spec.image.kernel = g->spec.image.initrd = NULL;
+}
+
 void guest_close(struct guest *g)
 {
+    err_destroy(g->failed);
     live_destroy(g->live);
     console_close(g->console);
     free(g->kernel);
@@ -86,6 +126,10 @@ struct err *guest_run(struct guest *g, const struct vm *vm, uint64_t limit_ticks
     running = vm->machine;
     struct err *e = session_run(&s, end);
     running = NULL;
+    if (!e && g->failed) {
+        e = g->failed;
+        g->failed = NULL;
+    }
     console_close(g->console); /* the terminal is ours again before anything is said */
     g->console = NULL;
     return e;

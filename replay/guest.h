@@ -12,10 +12,16 @@ struct guest {
     uint8_t *kernel, *initrd, *firmware; /* owned; spec.image borrows them */
     struct console *console;
     struct live *live;
+    const struct options *options; /* borrowed */
+    uint64_t hash[BOOT_PARTS];     /* of kernel and initrd, to know them again */
+    struct err *failed;            /* why they could not be had again */
 };
 
+/* `out` stays where it is until guest_close(): the image refers to it. */
 must_check struct err *guest_open(const struct options *o, struct guest *out);
 void guest_close(struct guest *g);
+/* Kernel and initrd are in guest memory, and in the log if there is one: give back the memory they took. */
+void guest_image_loaded(struct guest *g);
 
 /* Run until the guest, the user or a limit ends it. */
 must_check struct err *guest_run(struct guest *g, const struct vm *vm, uint64_t limit_ticks, enum session_end *end);

@@ -14,6 +14,25 @@ static struct err *load_blob(struct log_reader *lr, const char *role, uint64_t m
     return log_reader_blob_load(lr, b, max, data);
 }
 
+/* boot_image.again: by a reader of its own, as the other one is in the middle of the events. Should it fail, the guest
+ * goes another way than recorded, and the digests say so. */
+static uint8_t *load_again(void *self, enum boot_part part)
+{
+    struct recording *r = self;
+    struct log_reader *again;
+    uint8_t *data = NULL;
+    size_t len;
+    struct err *e = log_reader_open(r->path, &again);
+    if (!e) {
+        e = load_blob(again, part == BOOT_KERNEL ? "kernel" : "initrd", r->spec.ram_len, &data, &len);
+        log_reader_close(again);
+    }
+    if (e)
+        fprintf(stderr, "hyperwind: the guest reads its image again, which cannot be read: %s\n", err_message(e));
+    err_destroy(e);
+    return data;
+}
+
 static struct err *load_image(struct recording *r)
 {
     struct boot_image *img = &r->spec.image;
@@ -31,6 +50,8 @@ static struct err *load_image(struct recording *r)
     img->initrd = r->initrd;
     img->firmware = r->firmware;
     img->cmdline = (const char *)r->cmdline;
+    img->again = load_again;
+    img->again_self = r;
     return e;
 }
 
@@ -46,7 +67,7 @@ static void tell_state(const struct log_reader *lr, const char *path)
 
 struct err *recording_open(const char *path, bool force, struct recording *out)
 {
-    *out = (struct recording){0};
+    *out = (struct recording){.path = path};
     struct err *e = log_reader_open(path, &out->log);
     if (e)
         return e;
@@ -58,6 +79,14 @@ struct err *recording_open(const char *path, bool force, struct recording *out)
         return NULL;
     recording_close(out);
     return err_wrap(e, "%s", path);
+}
+
+void recording_image_loaded(struct recording *r)
+{
+    free(r->kernel);
+    free(r->initrd);
+    r->kernel = r->initrd = NULL;
+    r->spec.image.kernel = r->spec.image.initrd = NULL;
 }
 
 void recording_close(struct recording *r)

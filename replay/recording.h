@@ -5,14 +5,18 @@
 #include "replay/vm.h"
 
 struct recording {
+    const char *path; /* borrowed */
     struct log_reader *log;
     struct vm_spec spec; /* engine: NULL */
     uint8_t *kernel, *initrd, *firmware, *cmdline; /* owned; spec.image borrows them */
 };
 
 /* Opens, tells on standard error when the file was cut short, checks that this host can execute it (`force`: as
- * vm_spec_from_header()) and loads the image. On error nothing is left; the message names the file. */
+ * vm_spec_from_header()) and loads the image. `out` stays where it is until recording_close(), as the image refers to it.
+ * On error nothing is left; the message names the file. */
 must_check struct err *recording_open(const char *path, bool force, struct recording *out);
 void recording_close(struct recording *r);
+/* Kernel and initrd are in the memory of the only guest that will be started from it: give back the memory they took. */
+void recording_image_loaded(struct recording *r);
 
 #endif

@@ -26,6 +26,9 @@ struct fwcfg_state {
 struct item {
     uint8_t *data; /* owned */
     size_t len;
+    uint8_t *(*again)(void *self, enum boot_part part); /* not NULL: it has the data */
+    void *again_self;
+    enum boot_part part;
 };
 
 struct fwcfg {
@@ -45,8 +48,17 @@ struct err *fwcfg_set(void *dev, uint16_t key, const void *data, size_t len)
     if (len)
         memcpy(copy, data, len);
     free(f->items[key].data);
-    f->items[key] = (struct item){copy, len};
+    f->items[key] = (struct item){.data = copy, .len = len};
     return NULL;
+}
+
+void fwcfg_set_later(void *dev, uint16_t key, const struct boot_image *img, unsigned part, size_t len)
+{
+    struct fwcfg *f = dev;
+    CHECK(key < ITEMS_MAX && img->again, "fw_cfg key 0x%x", key);
+    free(f->items[key].data);
+    f->items[key] =
+        (struct item){.len = len, .again = img->again, .again_self = img->again_self, .part = (enum boot_part)part};
 }
 
 struct err *fwcfg_set_u16(void *dev, uint16_t key, uint16_t v) { return fwcfg_set(dev, key, &v, sizeof(v)); }
@@ -112,13 +124,12 @@ static void *fwcfg_create(struct machine *m)
     return NULL;
 }
 
-/* The item that the guest selected. Bit 14 asks for write access, which changes nothing; the keys with bit 15 are the
- * architecture's own, and there are none. */
-static const struct item *selected(const struct fwcfg *f)
+/* The item that the guest selected, NULL for none. Bit 14 asks for write access, which changes nothing; the keys with bit
+ * 15 are the architecture's own, and there are none. */
+static struct item *selected(struct fwcfg *f)
 {
-    static const struct item none;
     unsigned key = f->s.selector & ~FW_CFG_WRITE_CHANNEL;
-    return key < ITEMS_MAX ? &f->items[key] : &none;
+    return key < ITEMS_MAX ? &f->items[key] : NULL;
 }
 
 static uint64_t fwcfg_read(void *dev, struct bus_access a)
@@ -126,7 +137,14 @@ static uint64_t fwcfg_read(void *dev, struct bus_access a)
     struct fwcfg *f = dev;
     if (a.off != DATA_OFF)
         return UINT64_MAX; /* the selector is write-only */
-    const struct item *item = selected(f);
+    struct item *item = selected(f);
+    if (!item)
+        return 0;
+    if (item->again) {
+        item->data = item->again(item->again_self, item->part);
+        item->len = item->data ? item->len : 0;
+        item->again = NULL;
+    }
     return f->s.offset < item->len ? item->data[f->s.offset++] : 0;
 }
 

@@ -13,6 +13,10 @@ must_check struct err *fwcfg_set(void *dev, uint16_t key, const void *data, size
 must_check struct err *fwcfg_set_u16(void *dev, uint16_t key, uint16_t v);
 must_check struct err *fwcfg_set_u32(void *dev, uint16_t key, uint32_t v);
 
+/* The same for `len` bytes of a boot image that has `again`, which is asked for them when the guest first reads one. */
+struct boot_image;
+void fwcfg_set_later(void *dev, uint16_t key, const struct boot_image *img, unsigned part, size_t len);
+
 /* Add a named file; the directory lists files in the order in which they were added. `name`: at most 55 bytes. */
 must_check struct err *fwcfg_set_file(void *dev, const char *name, const void *data, size_t len);
 

@@ -10,17 +10,21 @@ struct blob {
     uint64_t addr;
     const void *data;
     size_t len;
+    enum boot_part part; /* BOOT_PARTS: none that can be had again */
 };
 
-static struct err *publish_blob(void *dev, const struct blob *b)
+static struct err *publish_blob(void *dev, const struct boot_image *img, const struct blob *b)
 {
     uint32_t addr = b->addr > UINT32_MAX ? 0 : (uint32_t)b->addr;
     struct err *e = fwcfg_set_u32(dev, b->addr_key, addr);
     if (!e)
         e = fwcfg_set_u32(dev, b->size_key, (uint32_t)b->len);
-    if (!e)
-        e = fwcfg_set(dev, b->data_key, b->data, b->len);
-    return e;
+    if (e)
+        return e;
+    if (!img->again || b->part == BOOT_PARTS || !b->len)
+        return fwcfg_set(dev, b->data_key, b->data, b->len);
+    fwcfg_set_later(dev, b->data_key, img, b->part, b->len);
+    return NULL;
 }
 
 /* QEMU's "etc/e820" lists RAM only, as 20-byte entries. */
@@ -35,13 +39,15 @@ struct err *fwcfg_publish(const struct load *ld)
     const struct boot_image *img = ld->img;
     void *dev = ld->m->dev[DEV_FWCFG];
     const struct blob blobs[] = {
-        {FW_CFG_KERNEL_ADDR, FW_CFG_KERNEL_SIZE, FW_CFG_KERNEL_DATA, ld->kernel_addr, img->kernel, img->kernel_len},
-        {FW_CFG_INITRD_ADDR, FW_CFG_INITRD_SIZE, FW_CFG_INITRD_DATA, ld->initrd_addr, img->initrd, img->initrd_len},
+        {FW_CFG_KERNEL_ADDR, FW_CFG_KERNEL_SIZE, FW_CFG_KERNEL_DATA, ld->kernel_addr, img->kernel, img->kernel_len,
+         BOOT_KERNEL},
+        {FW_CFG_INITRD_ADDR, FW_CFG_INITRD_SIZE, FW_CFG_INITRD_DATA, ld->initrd_addr, img->initrd, img->initrd_len,
+         BOOT_INITRD},
         {FW_CFG_CMDLINE_ADDR, FW_CFG_CMDLINE_SIZE, FW_CFG_CMDLINE_DATA, ld->cmdline_addr, img->cmdline,
-         strlen(img->cmdline) + 1},
+         strlen(img->cmdline) + 1, BOOT_PARTS},
     };
     struct err *e = fwcfg_set_u32(dev, FW_CFG_KERNEL_ENTRY, (uint32_t)ld->kernel_entry);
     for (unsigned i = 0; !e && i < ARRAY_LEN(blobs); i++)
-        e = publish_blob(dev, &blobs[i]);
+        e = publish_blob(dev, img, &blobs[i]);
     return e ? e : publish_ram(dev, &ld->m->mem);
 }

@@ -5,6 +5,7 @@
  * soon. The command line chooses: rounds=N (default 200), and how it ends, end=X:
  *   exit    debug exit with value 1, status 3 (default)      reset   reset through the keyboard controller
  *   halt    HLT with interrupts off                          triple  triple fault
+ *   look    as exit, after mixing in what fw_cfg says its kernel and its module are
  * A typed 'q' ends it before its rounds are over.
  */
     .set MULTIBOOT_MAGIC, 0x1badb002
@@ -43,7 +44,15 @@ round:
     jmp round
 
 finish:
-    mov $done, %esi
+    cmpb $'l', end
+    jne 1f
+    mov $0x08, %esi                     /* FW_CFG_KERNEL_SIZE, _DATA */
+    mov $0x11, %edi
+    call look
+    mov $0x0b, %esi                     /* FW_CFG_INITRD_SIZE, _DATA */
+    mov $0x12, %edi
+    call look
+1:  mov $done, %esi
     call print
     call report
     mov end, %al
@@ -66,6 +75,30 @@ end_reset:
 end_triple:
     lidt no_idt
     int3
+
+/* esi: key of the item that holds a size; edi: of the one that has so many bytes. */
+look:
+    mov $0x510, %edx
+    mov %esi, %eax
+    out %ax, %dx
+    inc %edx
+    mov $4, %ebx
+1:  in %dx, %al
+    shrd $8, %eax, %ecx
+    dec %ebx
+    jnz 1b
+    dec %edx
+    mov %edi, %eax
+    out %ax, %dx
+    inc %edx
+    jecxz 3f
+    xor %eax, %eax
+2:  in %dx, %al
+    roll $5, state
+    xor %eax, state
+    dec %ecx
+    jnz 2b
+3:  ret
 
 /* esi: "path rounds=12 end=triple". The words may come in any order. */
 parse_command_line:

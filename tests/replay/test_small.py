@@ -11,7 +11,7 @@ import termios
 import time
 
 import hwtest
-from hwtest import (GUEST, HALTED, Load, Running, Typist, check, check_replay, events, info, path, record, rng,
+from hwtest import (GUEST, HALTED, VIRTUAL, Load, Running, Typist, check, check_replay, events, info, path, record, rng,
                     run, small_guest)
 
 
@@ -130,6 +130,43 @@ def test_recording_stands_alone():
     recorded = record(path("a.hwr"), [*guest[:-1], copy]).expect(3)
     os.unlink(copy)
     check_replay(path("a.hwr"), recorded)
+
+
+def copy_of_guest():
+    guest, copy = small_guest(ENDLESS, "end=look"), path("copy.elf")
+    with open(guest[-1], "rb") as f, open(copy, "wb") as g:
+        g.write(f.read())
+    return copy, [*guest[:-1], "--initrd", guest[-1], copy]
+
+
+def test_guest_looks_at_its_image():
+    """Kernel and module are no longer in memory when a guest reads them by fw_cfg: they come from the files, and in a
+    replay from the recording."""
+    copy, guest = copy_of_guest()
+    consoles = []
+    for command in ("run",), ("record", "-o", path("a.hwr")):
+        running = Running([*command, *VIRTUAL, *guest], name=command[0])
+        running.type(b"q")
+        consoles.append(running.finish().expect(3))
+    os.unlink(copy)
+    check(b"done" in consoles[0].out, "the guest never ended")
+    check_replay(path("a.hwr"), consoles[1])
+    check_replay(path("a.hwr"), consoles[1], "--engine", "interp")
+
+
+def test_image_changed():
+    """A guest never reads another kernel than the one that it was started from, and that its recording holds."""
+    copy, guest = copy_of_guest()
+    running = Running(["record", "-o", path("a.hwr"), *guest], name="record")
+    running.wait_for(b"started")
+    with open(copy, "r+b") as f:
+        f.seek(-1, os.SEEK_END)
+        f.write(b"?")
+    running.type(b"q")
+    result = running.finish().expect(hwtest.HOST)
+    check("has changed since" in result.err, result.err)
+    replayed = run("replay", path("a.hwr"), "--quiet").expect(0)
+    check("replay verified up to the last whole event" in replayed.err, replayed.err)
 
 
 def test_info_agrees():

@@ -904,6 +904,46 @@ static uint64_t fwcfg_item(struct machine *m, uint16_t key, unsigned n)
     return fwcfg_bytes(m, n);
 }
 
+struct again { unsigned count; bool fails; };
+
+static uint8_t *give_again(void *self, enum boot_part part)
+{
+    struct again *a = self;
+    a->count++;
+    uint8_t *data = a->fails ? NULL : malloc(BZ_LEN);
+    if (data)
+        memset(data, part == BOOT_KERNEL ? 0x4b : 0x49, BZ_LEN);
+    return data;
+}
+
+/* Kernel and initrd are asked for when the guest reads the first byte, once. */
+static void test_fwcfg_again(void **state)
+{
+    (void)state;
+    static uint8_t f[BZ_LEN], initrd[3] = {1, 2, 3};
+    struct again again = {0};
+    make_bzimage(f);
+    struct boot_image img = kernel_image(f, BZ_LEN);
+    img.initrd = initrd, img.initrd_len = sizeof(initrd);
+    img.again = give_again, img.again_self = &again;
+    struct machine *m = boot(MIB(64), &img);
+    assert_int_equal(fwcfg_item(m, 0x08, 4), BZ_LEN);
+    fwcfg_select(m, 0x11);
+    assert_int_equal(again.count, 0);
+    assert_int_equal(fwcfg_item(m, 0x11, 4), 0x4b4b4b4b);
+    assert_int_equal(fwcfg_item(m, 0x11, 4), 0x4b4b4b4b);
+    assert_int_equal(again.count, 1);
+    again.fails = true;
+    assert_int_equal(fwcfg_item(m, 0x12, 4), 0);
+    assert_int_equal(fwcfg_item(m, 0x12, 4), 0);
+    assert_int_equal(again.count, 2);
+    machine_destroy(m);
+    again.fails = false;
+    m = boot(MIB(64), &img);
+    assert_int_equal(fwcfg_item(m, 0x12, 4), 0x494949); /* three bytes, and past the end */
+    machine_destroy(m);
+}
+
 static void test_fwcfg(void **state)
 {
     (void)state;
@@ -1004,6 +1044,7 @@ int main(void)
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_elf_hostile),
         cmocka_unit_test(test_acpi),
+        cmocka_unit_test(test_fwcfg_again),
         cmocka_unit_test(test_fwcfg),
         cmocka_unit_test(test_fwcfg_odd),
         cmocka_unit_test(test_pure),
