@@ -27,8 +27,8 @@ struct option_row { const char *name; size_t at; uint64_t min, max; };
 #define OPTION(name, min, max) OPTION_AS(#name, name, min, max)
 static const struct option_row option_rows[] = {
     OPTION(cache, KIB(64), GIB(1)), OPTION(block, 1, 64), OPTION(nochain, 0, 1), OPTION(flush, 0, UINT32_MAX),
-    OPTION(exact, 0, 1), OPTION(wrong, 0, UINT64_MAX - 1), OPTION_AS("switch", switch_ticks, 1, UINT32_MAX),
-    OPTION(seed, 0, UINT64_MAX),
+    OPTION(exact, 0, 1), OPTION(tlb, MMU_FEW_MIN, MMU_FEW_MAX), OPTION(wrong, 0, UINT64_MAX - 1),
+    OPTION_AS("switch", switch_ticks, 1, UINT32_MAX), OPTION(seed, 0, UINT64_MAX),
 };
 
 static bool parse_number(const char *s, size_t len, uint64_t *out)
@@ -155,6 +155,8 @@ struct err *engine_create(const char *spec, struct machine *m, struct engine **o
     struct err *e = parse_spec(spec, &ops, &o);
     if (e)
         return e;
+    if (o.tlb)
+        mmu_keep_few(m->vcpu.mmu, (uint32_t)o.tlb);
     return o.wrong ? wrong_create(ops, &o, m, out) : ops->create(m, &o, out);
 }
 

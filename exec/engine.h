@@ -21,6 +21,7 @@ struct engine_options {
     uint64_t nochain; /* 1: blocks do not jump to each other */
     uint64_t flush;  /* forget all translated code about every so many calls from it */
     uint64_t exact;  /* 1: a stop inside a block is reached by a shorter block, not by the interpreter */
+    uint64_t tlb;    /* at most so many pages in the soft TLB, 2 .. 256, which all engines of the machine share */
     uint64_t wrong;  /* for tests of a search for mistakes: bit 0 of RAX flips after the instruction at this tick */
     uint64_t switch_ticks; /* mixed: change engines after 1 .. so many ticks; spelt switch=N */
     uint64_t seed;   /* mixed: of the random choice */

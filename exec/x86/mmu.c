@@ -88,6 +88,8 @@ struct mmu {
     uint8_t *table_idle;     /* by page: see IDLE_WRITES */
     bool walker_writing;
     struct code_owner owner[CODE_OWNERS_MAX]; /* self NULL: free */
+    uint32_t few_max, few_next; /* mmu_keep_few(): how many, 0 for no limit; and the oldest of few[] */
+    uint32_t few[MMU_FEW_MAX];  /* ids of entries; one that was lost meanwhile does no harm here */
     struct bounce bounce_rd, bounce_wr;
     struct mmu_stats stats;
 };
@@ -581,10 +583,27 @@ static void trace_tables(struct mmu *m, const struct walk *w)
         trace_table(m, w->step[i].page, w->step[i].kind);
 }
 
+/* mmu_keep_few(): before entry i, of `lin` in `array`, becomes valid. The first page of an instruction that crosses pages
+ * stays while its second is fetched: whoever runs it counts on both, as neighbours share no slot of the whole TLB. */
+static void drop_oldest(struct mmu *m, uint32_t i, unsigned array, uint64_t lin)
+{
+    uint32_t *oldest = &m->few[m->few_next];
+    m->few_next = (m->few_next + 1) % m->few_max;
+    if (array >= FETCH_USER && *oldest == entry_index(m, m->cur, array, lin - PAGE_SIZE) + 1) {
+        *oldest = m->few[m->few_next];
+        m->few[m->few_next] = entry_index(m, m->cur, array, lin - PAGE_SIZE) + 1;
+    }
+    if (*oldest && entry_valid(m, *oldest - 1))
+        drop_entry(m, *oldest - 1);
+    *oldest = i + 1;
+}
+
 static uint32_t fill(struct mmu *m, unsigned array, uint64_t lin, uint32_t page, const struct walk *w)
 {
     uint32_t i = entry_index(m, m->cur, array, lin);
     uint64_t tag = lin & ~(uint64_t)PAGE_MASK;
+    if (unlikely(m->few_max))
+        drop_oldest(m, i, array, lin);
     if (entry_valid(m, i)) {
         m->lost++;
         unlink_entry(m, i);
@@ -889,6 +908,14 @@ void mmu_destroy(struct mmu *m)
     map_free(m->table_kinds, pages);
     map_free(m->table_idle, pages);
     free(m);
+}
+
+void mmu_keep_few(struct mmu *m, uint32_t max)
+{
+    mmu_drop_all(m);
+    memset(m->few, 0, sizeof(m->few));
+    m->few_max = max;
+    m->few_next = 0;
 }
 
 void mmu_add_code_owner(struct mmu *m, struct code_owner owner)

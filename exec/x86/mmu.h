@@ -94,6 +94,10 @@ void mmu_mode_changed(struct vcpu *v);
 must_check struct err *mmu_create(struct vcpu *v, struct mmu **out);
 void mmu_destroy(struct mmu *m);
 void mmu_drop_all(struct mmu *m);
+/* For tests: from now on at most `max` entries are valid at a time, MMU_FEW_MIN .. MMU_FEW_MAX, in all spaces together; the
+ * oldest goes. 0: no such limit. Not while code runs. */
+enum { MMU_FEW_MIN = 2, MMU_FEW_MAX = 256 };
+void mmu_keep_few(struct mmu *m, uint32_t max);
 
 /* Who owns decoded or translated code registers here, at most CODE_OWNERS_MAX at a time.
  *   code_write   bytes of a page with PAGE_TRACE_CODE are about to change; returns whether code of the page is left. The

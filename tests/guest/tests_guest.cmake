@@ -14,7 +14,8 @@ set(guest_flags -std=gnu17 -O1 -Wall -Wextra -Werror -ffreestanding -fno-pic -fn
                 -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing)
 
 # Each alone on the reference interpreter, and on all engines to be compared.
-set(guest_engines interp dbt dbt:block=1 dbt:nochain=1 dbt:cache=64K dbt:flush=200 dbt:exact=1 mixed:switch=7)
+set(guest_engines interp dbt dbt:block=1 dbt:nochain=1 dbt:cache=64K dbt:flush=200 dbt:exact=1 mixed:switch=7 interp:tlb=2
+                  dbt:tlb=2 dbt:tlb=5 mixed:switch=20,tlb=3)
 function(guest_test name image)
   add_test(NAME guest_${name} COMMAND ${CMAKE_COMMAND} -DIMAGE=${image} -DHYPERWIND=$<TARGET_FILE:hyperwind> "-DOPTIONS=${ARGN}"
                                       -P ${guest_src}/run.cmake)

@@ -179,7 +179,7 @@ def check_replay(recording, recorded, *options, name="replay", timeout=900):
 VIRTUAL = ("--clock", "virtual")
 # What an engine may be told, and nobody may notice. Each is hard on another part of the translator.
 STRESS = ["dbt", "dbt:block=1", "dbt:nochain=1", "dbt:cache=64K", "dbt:flush=200", "dbt:exact=1",
-          "dbt:exact=1,block=3,nochain=1"]
+          "dbt:exact=1,block=3,nochain=1", "dbt:tlb=4", "interp:tlb=2"]
 
 
 def some_mixed(switch):

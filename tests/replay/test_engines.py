@@ -61,8 +61,8 @@ def test_statistics():
 
 def test_unknown_option():
     """An option that is none, or out of range, is refused; nothing runs."""
-    for engine in ("none", "dbt:", "dbt:block", "dbt:block=65", "dbt:cache=1K", "dbt:exact=1,", "mixed:switch=0",
-                   "interp:x=1"):
+    for engine in ("none", "dbt:", "dbt:block", "dbt:block=65", "dbt:cache=1K", "dbt:exact=1,", "dbt:tlb=1",
+                   "mixed:switch=0", "interp:x=1"):
         result = run("run", "--engine", engine, *small_guest("rounds=1")).expect(hwtest.USAGE)
         check(result.out == b"", f"{engine}: the guest ran")
 

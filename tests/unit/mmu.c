@@ -235,6 +235,8 @@ static void fill_tables(struct machine *m, uint64_t seed)
 static void run_seed(uint64_t seed, unsigned steps)
 {
     struct machine *cached = make(), *walked = make();
+    if (seed % 3 == 1) /* evictions all the time */
+        mmu_keep_few(cached->vcpu.mmu, MMU_FEW_MIN + (uint32_t)(seed % 7));
     fill_tables(cached, seed);
     fill_tables(walked, seed);
     struct state st = random_state();
