@@ -518,7 +518,11 @@ static void leave_to(struct tr *t, uint64_t va, const struct flags_at *fl, unsig
         exit_to(t, va, false, false);
 }
 
-void tr_exit(struct tr *t, uint64_t va) { leave_to(t, va, &t->fl, t->count - 1u); }
+void tr_exit(struct tr *t, uint64_t va)
+{
+    store_fip(t, &t->fip);
+    leave_to(t, va, &t->fl, t->count - 1u);
+}
 
 void tr_exit_if(struct tr *t, enum host_cond cc, uint64_t va)
 {
@@ -1077,10 +1081,8 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
         t->cur = &t->insn[t->n];
         translate_insn(t);
     }
-    if (!t->ended) {
-        store_fip(t, &t->fip);
+    if (!t->ended)
         tr_exit(t, t->long64 ? va + len : (uint32_t)(va + len));
-    }
     d->last.stubs = e->pos;
     emit_stubs(t, false);
     d->last.end = e->pos;
