@@ -15,7 +15,7 @@
 #include "exec/engine.h"
 #include "exec/x86/mmu.h"
 
-enum { STEPS_PER_SEED = 600, RAM_LEN = 1 << 20, TABLES = 6 /* pages 1..6 */, PAGES = 16 /* what leaves point to: pages 0..15 */ };
+enum { STEPS_PER_SEED = 1500, RAM_LEN = 1 << 20, TABLES = 6 /* pages 1..6 */, ROOTS = 3 /* of them */, PAGES = 16 /* what leaves point to: pages 0..15 */ };
 enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40, PTE_PS = 0x80 };
 
 static uint64_t rng_state;
@@ -93,8 +93,23 @@ static enum paging home;
 static struct state random_state(void)
 {
     return (struct state){.paging = rnd(8) ? home : (enum paging)rnd(PAGINGS), .pse = rnd(2), .wp = rnd(2), .nxe = rnd(2), .smep = !rnd(4),
-                          .smap = !rnd(4), .compat = rnd(4) == 0, .cpl = rnd(2) ? 3 : 0, .root = 1 + (unsigned)rnd(TABLES),
+                          .smap = !rnd(4), .compat = rnd(4) == 0, .cpl = rnd(2) ? 3 : 0, .root = 1 + (unsigned)rnd(rnd(2) ? ROOTS : TABLES),
                           .ac = rnd(2)};
+}
+
+/* Mostly one that was there before, of the seed's few, so that what a space holds is met again; or that with another root, as
+ * when the process changes. */
+enum { USUAL_STATES = 3 };
+static struct state usual[USUAL_STATES];
+
+static struct state next_state(void)
+{
+    struct state *st = &usual[rnd(USUAL_STATES)];
+    if (!rnd(8))
+        *st = random_state();
+    else if (rnd(2))
+        st->root = 1 + (unsigned)rnd(ROOTS);
+    return *st;
 }
 
 /* A paging-structure entry of either width: mostly present, often a large page, pointing into the first pages. */
@@ -116,17 +131,27 @@ static uint64_t random_entry(void)
 }
 
 /* Few different indices at each level, so that steps meet each other's entries. */
+static uint64_t random_page(void)
+{
+    return rnd(4) << 12 | rnd(2) << 21 | rnd(2) << 22 | rnd(2) << 30 | rnd(2) << 39 |
+           (rnd(2) ? UINT64_C(0xffff800000000000) : 0);
+}
+
+/* Most accesses go to the seed's few pages, which so are met again while the TLB has them. */
+enum { USUAL_PAGES = 4 };
+static uint64_t usual_page[USUAL_PAGES];
+
 static uint64_t random_lin(const struct state *st)
 {
-    uint64_t lin = rnd(4) << 12 | rnd(2) << 21 | rnd(2) << 22 | rnd(2) << 30;
-    if (st->paging == FOUR_LEVEL && !st->compat)
-        lin |= rnd(2) << 39 | (rnd(2) ? UINT64_C(0xffff800000000000) : 0);
+    uint64_t lin = rnd(4) ? usual_page[rnd(USUAL_PAGES)] : random_page();
+    if (st->paging != FOUR_LEVEL || st->compat)
+        lin &= UINT32_MAX;
     return lin | (rnd(4) ? rnd(64) * 8 : PAGE_SIZE - 1 - rnd(8));
 }
 
 /* ---- one step, done to both ---- */
 
-enum step_kind { STEP_LOAD, STEP_STORE, STEP_FETCH, STEP_IMPLICIT, STEP_ENTRY, STEP_DMA, STEP_STATE, STEP_DRAIN, STEPS };
+enum step_kind { STEP_LOAD, STEP_STORE, STEP_FETCH, STEP_IMPLICIT, STEP_ENTRY, STEP_DMA, STEP_STATE, STEP_DRAIN, STEP_FORGET, STEPS };
 
 struct step {
     enum step_kind kind;
@@ -146,9 +171,9 @@ struct outcome {
 
 static struct step random_step(const struct state *st)
 {
-    static const uint8_t weights[STEPS] = {6, 6, 3, 1, 6, 1, 1, 1};
+    static const uint8_t weights[STEPS] = {24, 24, 24, 4, 24, 4, 16, 4, 1};
     struct step p = {.lin = random_lin(st), .value = random_entry(), .size = 1u << rnd(4), .mode = MMU_SUP};
-    uint64_t n = rnd(25);
+    uint64_t n = rnd(125);
     for (unsigned w = 0; p.kind < STEPS - 1; p.kind++)
         if (n < (w += weights[p.kind]))
             break;
@@ -157,8 +182,15 @@ static struct step random_step(const struct state *st)
     p.gpa = (1 + rnd(TABLES)) << PAGE_SHIFT | index * (home == TWO_LEVEL ? 4 : 8);
     if (p.kind == STEP_ENTRY)
         p.size = home == TWO_LEVEL || !rnd(4) ? 4 : 8;
-    p.state = p.kind == STEP_STATE ? random_state() : *st;
+    p.state = p.kind == STEP_STATE ? next_state() : *st;
     return p;
+}
+
+/* The entry that another table has at the same place, as operating systems have one half of all their roots alike. */
+static void take_from_another(const struct machine *m, struct step *p)
+{
+    uint64_t from = (1 + rnd(TABLES)) << PAGE_SHIFT | (p->gpa & PAGE_MASK);
+    memcpy(&p->value, m->mem.host + from, p->size);
 }
 
 static void store(struct vcpu *v, const struct step *p)
@@ -193,6 +225,9 @@ static void perform(struct machine *m, const struct step *p, struct outcome *out
         break;
     case STEP_STATE:
         apply(m, &p->state);
+        break;
+    case STEP_FORGET:
+        mmu_drop_all(v->mmu);
         break;
     default:
         break;
@@ -239,11 +274,17 @@ static void run_seed(uint64_t seed, unsigned steps)
         mmu_keep_few(cached->vcpu.mmu, MMU_FEW_MIN + (uint32_t)(seed % 7));
     fill_tables(cached, seed);
     fill_tables(walked, seed);
-    struct state st = random_state();
+    struct state st = {0};
+    for (unsigned i = 0; i < USUAL_PAGES; i++)
+        usual_page[i] = random_page();
+    for (unsigned i = 0; i < USUAL_STATES; i++)
+        st = usual[i] = random_state();
     apply(cached, &st);
     apply(walked, &st);
     for (unsigned i = 0; i < steps; i++) {
         struct step p = random_step(&st);
+        if (p.kind == STEP_ENTRY && rnd(2))
+            take_from_another(cached, &p);
         st = p.state;
         mmu_drop_all(walked->vcpu.mmu);
         struct outcome a = run_step(cached, &p), b = run_step(walked, &p);
@@ -291,11 +332,104 @@ static void implicit_accesses_are_64_bits_wide(void **state)
     drop(m);
 }
 
+/* ---- two roots that share all tables, as processes share the kernel's ---- */
+
+enum { ROOT_A = 1, ROOT_B };
+static const uint64_t shared_lin = UINT64_C(0xffff800000000000);
+
+static void set_entry(struct machine *m, uint64_t at, uint64_t entry) { mem_write(&m->mem, gpa(at), &entry, 8); }
+
+static uint64_t root_entry(unsigned root) { return (uint64_t)root << PAGE_SHIFT | 8 * 256; }
+
+/* The page that a fetch under this root finds; 0: it faults. */
+static uint32_t fetched(struct machine *m, unsigned root)
+{
+    apply(m, &(struct state){.paging = FOUR_LEVEL, .root = root});
+    if (setjmp(cpu_of(&m->vcpu)->unwind))
+        return 0;
+    return mmu_fetch_page(&m->vcpu, shared_lin);
+}
+
+static struct machine *make_sharing(void)
+{
+    struct machine *m = make();
+    /* 3 to 5 map page 8, 7 with the two behind it page 10; A is set wherever a walk would set it. */
+    static const struct { uint64_t gpa, entry; } entries[] = {
+        {0x3000, 0x4023}, {0x4000, 0x5023}, {0x5000, 0x8023}, {0x7000, 0xb023}, {0xb000, 0xc023}, {0xc000, 0xa023}};
+    for (size_t i = 0; i < ARRAY_LEN(entries); i++)
+        set_entry(m, entries[i].gpa, entries[i].entry);
+    set_entry(m, root_entry(ROOT_A), 0x3023);
+    set_entry(m, root_entry(ROOT_B), 0x3023);
+    assert_int_equal(fetched(m, ROOT_A), 8);
+    return m;
+}
+
+static void a_root_changes_for_itself(void **state)
+{
+    (void)state;
+    struct machine *m = make_sharing();
+    assert_int_equal(fetched(m, ROOT_B), 8);
+    set_entry(m, root_entry(ROOT_B), 0x7023); /* while it is in use */
+    assert_int_equal(fetched(m, ROOT_B), 10);
+    set_entry(m, root_entry(ROOT_B), 0x3023);
+    assert_int_equal(fetched(m, ROOT_B), 8);
+    assert_int_equal(fetched(m, ROOT_A), 8);
+    set_entry(m, root_entry(ROOT_B), 0x7023); /* while another is */
+    assert_int_equal(fetched(m, ROOT_B), 10);
+    set_entry(m, root_entry(ROOT_B), 0);
+    assert_int_equal(fetched(m, ROOT_B), 0);
+    assert_int_equal(fetched(m, ROOT_A), 8);
+    drop(m);
+}
+
+static void what_was_inherited_is_lost_like_the_rest(void **state)
+{
+    (void)state;
+    struct machine *m = make_sharing();
+    set_entry(m, root_entry(ROOT_B), 0x3023);
+    apply(m, &(struct state){.paging = FOUR_LEVEL, .root = ROOT_B});
+    set_entry(m, 0x5000, 0xa023); /* the leaf */
+    assert_int_equal(fetched(m, ROOT_B), 10);
+    assert_int_equal(fetched(m, ROOT_A), 10);
+    set_entry(m, 0x4000, 0xc023 & ~(uint64_t)PTE_P); /* and above it */
+    assert_int_equal(fetched(m, ROOT_B), 0);
+    assert_int_equal(fetched(m, ROOT_A), 0);
+    drop(m);
+}
+
+static void no_other_root_is_taken_for_the_same(void **state)
+{
+    (void)state;
+    struct machine *m = make_sharing();
+    set_entry(m, root_entry(ROOT_B), 0x7023);
+    assert_int_equal(fetched(m, ROOT_B), 10);
+    assert_int_equal(fetched(m, ROOT_A), 8);
+    drop(m);
+}
+
+static void a_space_inherits_only_while_it_is_empty(void **state)
+{
+    (void)state;
+    struct machine *m = make_sharing();
+    mmu_drop_all(m->vcpu.mmu);
+    assert_int_equal(mmu_fetch_page(&m->vcpu, shared_lin), 8); /* root A's has it again */
+    assert_int_equal(fetched(m, ROOT_B), 8);
+    assert_int_equal(fetched(m, ROOT_A), 8);
+    set_entry(m, 0x5000, 0xa023);
+    assert_int_equal(fetched(m, ROOT_B), 10);
+    assert_int_equal(fetched(m, ROOT_A), 10);
+    drop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_tlb_is_invisible),
         cmocka_unit_test(implicit_accesses_are_64_bits_wide),
+        cmocka_unit_test(a_root_changes_for_itself),
+        cmocka_unit_test(what_was_inherited_is_lost_like_the_rest),
+        cmocka_unit_test(no_other_root_is_taken_for_the_same),
+        cmocka_unit_test(a_space_inherits_only_while_it_is_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
