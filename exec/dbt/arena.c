@@ -395,6 +395,7 @@ static void make_thunks(struct arena *a)
     a->call = make_call(&e);
     a->link = make_jump(&e, HOT(c_link));
     a->leave = make_jump(&e, HOT(c_leave));
+    a->nowhere = make_jump(&e, HOT(c_nowhere));
     a->light = make_light(&e);
     a->vec_load = make_vec_load(&e);
     a->x87_load = make_x87_load(&e);

@@ -125,9 +125,22 @@ static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
     return d->page_blocks[page];
 }
 
+static struct jc_entry nowhere(const struct dbt *d)
+{
+    return (struct jc_entry){0, arena_code(&d->arena, d->arena.nowhere)};
+}
+
+static void ret_cache_clear(struct dbt *d, unsigned mode)
+{
+    struct jc_entry *rc = ret_cache(d, mode);
+    for (unsigned i = 0; i < RC_ENTRIES; i++)
+        rc[i] = nowhere(d);
+}
+
 static void jump_cache_clear(struct dbt *d, unsigned i)
 {
     map_clear(jump_cache(d, i), JC_LEN);
+    jump_cache(d, i)[0] = nowhere(d);
     d->jump_cache_pages[i] = 0;
 }
 
@@ -144,7 +157,8 @@ void blocks_flush(struct dbt *d)
     for (unsigned i = 0; i < JUMP_CACHES; i++)
         if (d->jump_caches_used >> i & 1)
             jump_cache_clear(d, i);
-    memset(d->ret_caches, 0, (size_t)RET_CACHES * RC_LEN);
+    for (unsigned mode = 0; mode < RET_CACHES; mode++)
+        ret_cache_clear(d, mode);
     /* The current one stays marked: who flushes to make room for a block enters that block there before it selects anew. */
     size_t current = d->arena.hot->jump_cache ? (size_t)(d->arena.hot->jump_cache - (uintptr_t)d->jump_caches) / JC_LEN : 0;
     d->jump_caches_used = UINT64_C(1) << current;
@@ -170,7 +184,7 @@ const struct jc_entry *jump_cache_entry(const struct dbt *d, uint64_t va)
 void jump_cache_set(struct dbt *d, uint64_t va, const void *code)
 {
     unsigned i = jump_cache_index(cpu_of(d->v)->space, d->key.mmu_mode);
-    jump_cache(d, i)[jc_slot(va)] = (struct jc_entry){code ? va : 0, code};
+    jump_cache(d, i)[jc_slot(va)] = code ? (struct jc_entry){va, code} : nowhere(d);
     d->jump_cache_pages[i] |= jc_page_bit(va);
 }
 
@@ -183,6 +197,7 @@ static void fetch_lost(void *self, unsigned space, bool user, uint64_t lin)
         if (!(d->jump_cache_pages[i] & jc_page_bit(lin)))
             continue;
         memset(jump_cache(d, i) + jc_slot(lin & ~(uint64_t)PAGE_MASK), 0, JC_PER_PAGE * sizeof(struct jc_entry));
+        jump_cache(d, i)[0] = jc_slot(lin & ~(uint64_t)PAGE_MASK) ? jump_cache(d, i)[0] : nowhere(d);
         d->jump_cache_pages[i] &= ~jc_page_bit(lin);
     }
 }
@@ -198,7 +213,7 @@ void blocks_select(struct dbt *d)
     d->arena.hot->jump_cache = (uintptr_t)jump_cache(d, i);
     void *rc = ret_cache(d, d->key.mmu_mode);
     if (!block_same_key(&d->ret_cache_key[d->key.mmu_mode], &d->key)) {
-        map_clear(rc, RC_LEN);
+        ret_cache_clear(d, d->key.mmu_mode);
         d->ret_cache_key[d->key.mmu_mode] = d->key;
     }
     d->arena.hot->ret_cache = (uintptr_t)rc;

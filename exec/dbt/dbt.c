@@ -150,7 +150,7 @@ static const void *code_at_rip(struct dbt *d, bool plain, const struct link *fro
     uint64_t va = linear_rip(v);
     const struct jc_entry *jc = jump_cache_entry(d, va);
     bool scarce = h->budget < BLOCK_MAX, shorten = scarce && d->options.exact;
-    if (jc->va == va && jc->code && !scarce && !plain)
+    if (jc->va == va && va && !scarce && !plain)
         return jc->code;
     uint32_t page = mmu_fetch_page(v, va);
     v->brk &= ~(uint32_t)VCPU_BRK_CODE; /* no code is running that could have been lost */
@@ -294,6 +294,17 @@ static const void *c_leave(struct dbt *d, uint32_t block_id)
     return code;
 }
 
+/* A jump or return to address 0, which no cache knew. It is done but for RIP. */
+static const void *c_nowhere(struct dbt *d, uint32_t unused)
+{
+    struct vcpu *v = d->v;
+    (void)unused;
+    flags_settle(v, d->arena.hot);
+    v->s.r[R_RIP] = 0;
+    v->ticks = d->end - (uint64_t)d->arena.hot->budget;
+    return code_at_rip(d, false, NULL);
+}
+
 /* ---- the run loop ---- */
 
 static void enter(struct dbt *d, const void *code)
@@ -381,6 +392,7 @@ static struct err *dbt_create(struct machine *m, const struct engine_options *o,
     h->c_call = (uintptr_t)c_call;
     h->c_link = (uintptr_t)c_link;
     h->c_leave = (uintptr_t)c_leave;
+    h->c_nowhere = (uintptr_t)c_nowhere;
     h->host_mxcsr = _mm_getcsr();
     d->clean_flags = flags_are_clean();
     d->have_fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;

@@ -98,7 +98,7 @@ struct hot {
     struct cpu *cpu;
     uint8_t *vec;        /* vcpu_state.ymm */
     uint8_t *x87;        /* vcpu_state.x87 */
-    uint64_t c_call, c_link, c_leave; /* C functions */
+    uint64_t c_call, c_link, c_leave, c_nowhere; /* C functions */
     uint32_t host_mxcsr;
     uint8_t x87_image[X87_IMAGE_LEN] __attribute__((aligned(64))); /* for XSAVE and XRSTOR of that unit alone */
 };
@@ -123,6 +123,7 @@ struct arena {
     uint32_t call;     /* r11d: site; called */
     uint32_t link;     /* r11d: link; jumped to */
     uint32_t leave;    /* r11d: block; jumped to with the block's charge given back */
+    uint32_t nowhere;  /* jumped to by who found address 0 in an empty slot of a cache: goes on there */
     uint32_t light;    /* called; r11: light_fn, r10: its argument, then what it returned; flags are lost */
     uint32_t vec_load; /* called; keeps all but flags and r10 */
     uint32_t x87_load; /* likewise */
@@ -196,7 +197,8 @@ struct code_stats {
     uint64_t ns, measured_insns, host_insns, host_insns_inline;
 };
 
-/* Where linear addresses are translated: found by va. */
+/* Where linear addresses are translated: found by va. Where an empty entry, which has va 0, can be found by 0, its code is
+ * arena.nowhere: in all of a return cache, and in slot 0 of a jump cache. */
 struct jc_entry { uint64_t va; const void *code; };
 enum {
     JC_SHIFT = 4, /* log2 of the bytes of code that share a slot */

@@ -222,24 +222,32 @@ static void evaluate_recipe(struct tr *t, const struct recipe *r)
     }
 }
 
+/* Of flags that are in memory. */
+static void load_flags(struct tr *t, bool raw)
+{
+    struct host_insn load = {.map = 1, .opcode = 0xb7, .modrm = true, .reg = H_RAX, .is_mem = true, .mem = HOT(aflags)};
+    if (!raw) {
+        emit_call(&t->e, t->d->arena.flags_get);
+        return;
+    }
+    emit_mov_rr(&t->e, H_R11, H_RAX);
+    emit_insn(&t->e, &load);                                          /* movzx eax, word */
+    emit_u8(&t->e, 0x04), emit_u8(&t->e, 0x7f), emit_u8(&t->e, 0x9e); /* add al, 0x7f: OF; sahf */
+    emit_mov_rr(&t->e, H_RAX, H_R11);
+}
+
+static bool can_evaluate(const struct recipe *r) { return r->valid && r->cc < CC_INC; }
+
 void tr_want_flags(struct tr *t)
 {
     if (t->fl.host)
         return;
     if (t->fl.recipe.valid && t->fl.recipe.cc >= CC_INC)
         tr_flags_to_memory(t);
-    if (t->fl.recipe.valid && t->fl.recipe.cc < CC_INC) {
+    if (can_evaluate(&t->fl.recipe))
         evaluate_recipe(t, &t->fl.recipe);
-    } else if (t->fl.raw) {
-        struct host_insn load = {
-            .map = 1, .opcode = 0xb7, .modrm = true, .reg = H_RAX, .is_mem = true, .mem = HOT(aflags)};
-        emit_mov_rr(&t->e, H_R11, H_RAX);
-        emit_insn(&t->e, &load);                                 /* movzx eax, word */
-        emit_u8(&t->e, 0x04), emit_u8(&t->e, 0x7f), emit_u8(&t->e, 0x9e); /* add al, 0x7f: OF; sahf */
-        emit_mov_rr(&t->e, H_RAX, H_R11);
-    } else {
-        emit_call(&t->e, t->d->arena.flags_get);
-    }
+    else
+        load_flags(t, t->fl.raw);
     t->fl.host = t->fl.host_but_cf = true;
 }
 
@@ -495,6 +503,10 @@ static bool loop_directly(struct tr *t, const struct flags_at *fl, unsigned inde
         failures += check_groups(t, failed + failures);
     else if (t->groups)
         emit_load(e, H_R10, HOT_AT(group, t->groups - 1)); /* as check_groups() leaves it */
+    if (t->body_wants_flags && can_evaluate(&fl->recipe))
+        evaluate_recipe(t, &fl->recipe);
+    else if (t->body_wants_flags)
+        load_flags(t, fl->mem ? fl->raw : !fl->recipe.valid); /* as they were just stored */
     emit_jmp(e, t->body);
     for (unsigned i = 0; i < failures; i++)
         emit_patch(e, failed[i], e->pos);
@@ -529,36 +541,23 @@ void tr_exit_if(struct tr *t, enum host_cond cc, uint64_t va)
     add_stub(t, (struct stub){.kind = STUB_EXIT, .jump_pos = emit_jcc_fwd(&t->e, cc), .va = va});
 }
 
-struct misses { uint32_t zero, other; };
-
-/* Whether r10 is 0, which empty slots would match: found nowhere. */
-static uint32_t jump_if_zero(struct tr *t)
-{
-    struct host_insn test = {.opcode = 0x85, .modrm = true, .reg = H_R10, .rm = H_R10, .w = true};
-    emit_insn(&t->e, &test);
-    return emit_jcc_fwd(&t->e, HC_Z);
-}
-
 /* Look up the code for the linear address in r10; r11: its jump cache entry. Returns where misses jump from. */
-static struct misses jump_lookup(struct tr *t)
+static uint32_t jump_lookup(struct tr *t)
 {
     struct emit *e = &t->e;
-    struct misses m = {.zero = jump_if_zero(t)};
     emit_mov_rr32(e, H_R11, H_R10);
     if (JC_SHIFT > JC_ENTRY_SHIFT)
         emit_shr_ri32(e, H_R11, JC_SHIFT - JC_ENTRY_SHIFT);
     emit_alu_ri(e, 4, H_R11, (JC_ENTRIES - 1) << JC_ENTRY_SHIFT, false);
     emit_alu_rm(e, 0, H_R11, HOT(jump_cache));
     emit_alu_rm(e, 7, H_R10, hm_base(H_R11, offsetof(struct jc_entry, va)));
-    m.other = emit_jcc_fwd(e, HC_NZ);
-    return m;
+    return emit_jcc_fwd(e, HC_NZ);
 }
 
 void tr_jump_lookup(struct tr *t)
 {
-    struct misses m = jump_lookup(t);
-    add_stub(t,
-             (struct stub){.kind = STUB_SLOW, .jump_pos = m.other, .more_pos = {m.zero}, .site = tr_site(t, SITE_ENDS)});
+    uint32_t miss = jump_lookup(t);
+    add_stub(t, (struct stub){.kind = STUB_SLOW, .jump_pos = miss, .site = tr_site(t, SITE_ENDS)});
 }
 
 /* r11: the return cache's slot for the stack pointer. */
@@ -593,12 +592,11 @@ static void take_and_jump(struct tr *t, unsigned pop)
 
 void tr_return(struct tr *t, unsigned pop)
 {
-    uint32_t zero = jump_if_zero(t);
     ret_slot(t);
     emit_alu_rm(&t->e, 7, H_R10, hm_base(H_R11, offsetof(struct jc_entry, va)));
     uint32_t miss = emit_jcc_fwd(&t->e, HC_NZ);
     add_stub(t, (struct stub){
-                    .kind = STUB_RET, .jump_pos = miss, .more_pos = {zero}, .pop = pop, .site = tr_site(t, SITE_ENDS)});
+                    .kind = STUB_RET, .jump_pos = miss, .pop = pop, .site = tr_site(t, SITE_ENDS)});
     take_and_jump(t, pop);
 }
 
@@ -631,10 +629,9 @@ static void emit_stub(struct tr *t, struct stub *s)
         exit_to(t, s->va, true, false);
         break;
     case STUB_RET: {
-        struct misses m = jump_lookup(t);
+        uint32_t miss = jump_lookup(t);
         take_and_jump(t, s->pop);
-        emit_patch(e, m.zero, e->pos);
-        emit_patch(e, m.other, e->pos);
+        emit_patch(e, miss, e->pos);
         emit_mov_ri(e, H_R11, s->site);
         emit_call(e, t->d->arena.call);
         break;
@@ -1076,6 +1073,9 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
     if (body)
         tr_prepare(t);
     unsigned checks = check_groups(t, failed);
+    t->body_wants_flags = body && t->insn[0].flags_read;
+    if (t->body_wants_flags)
+        tr_want_flags(t);
     t->body = body ? e->pos : 0;
     for (t->n = 0; t->n < t->count; t->n++) {
         t->cur = &t->insn[t->n];

@@ -93,6 +93,7 @@ struct tr {
     uint32_t entry;
     bool loops;           /* its last instruction may jump to its begin */
     bool flags_seen;      /* somebody sees the flags that the block is entered with */
+    bool body_wants_flags; /* in the host's register */
     uint32_t body;        /* behind all that the entry does; 0: not to be jumped to */
     unsigned n;           /* index of the current instruction */
     bool vec_ready;       /* vector registers are live from here on */
