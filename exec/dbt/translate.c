@@ -935,15 +935,32 @@ static void choose_groups(struct tr *t)
     t->groups = kept;
 }
 
+/* Whether the current instruction may go to its handler, which may fault: for an access that is not checked with a group,
+ * or for what else it checks. */
+static bool has_slow_path(const struct tr *t)
+{
+    const struct cur *c = t->cur;
+    const ZydisDecodedOperand *mem = tr_memory_operand(t);
+    switch (c->dt.zi.mnemonic) {
+    case ZYDIS_MNEMONIC_LEA: return false;
+    case ZYDIS_MNEMONIC_DIV:
+    case ZYDIS_MNEMONIC_IDIV:
+    case ZYDIS_MNEMONIC_LEAVE: return true;
+    case ZYDIS_MNEMONIC_BT:
+    case ZYDIS_MNEMONIC_BTS:
+    case ZYDIS_MNEMONIC_BTR:
+    case ZYDIS_MNEMONIC_BTC: return mem;
+    case ZYDIS_MNEMONIC_PUSH:
+    case ZYDIS_MNEMONIC_POP: return !c->use[USE_STACK].yes || (mem && !c->use[USE_OPERAND].yes);
+    default: return mem && !c->use[USE_OPERAND].yes;
+    }
+}
+
 /* Whether the flags before the current instruction can be seen by it, given whether those behind it can. */
 static bool sees_flags(const struct tr *t, bool seen_after)
 {
     const struct cur *c = t->cur;
-    const ZydisDecodedOperand *mem = tr_memory_operand(t);
-    bool checked = (mem && !c->use[USE_OPERAND].yes && c->dt.zi.mnemonic != ZYDIS_MNEMONIC_LEA) ||
-                   c->dt.zi.mnemonic == ZYDIS_MNEMONIC_DIV || c->dt.zi.mnemonic == ZYDIS_MNEMONIC_IDIV;
-    bool stack = c->dt.zi.mnemonic == ZYDIS_MNEMONIC_PUSH || c->dt.zi.mnemonic == ZYDIS_MNEMONIC_POP;
-    if (!tr_is_harmless(t) || checked || (stack && !c->use[USE_STACK].yes) || c->flags_read || (c->in.flags & INSN_ENDS))
+    if (!tr_is_harmless(t) || has_slow_path(t) || c->flags_read || (c->in.flags & INSN_ENDS))
         return true;
     return !c->produces && seen_after;
 }

@@ -179,6 +179,32 @@ static void page_fault_codes(void)
 }
 
 /* A #PF whose handler's gate is not present: #NP is contributory, so a double fault, with error code 0. */
+/* CF is of the ADD, the others are of the INC; the instruction behind the one that faults would write all flags anew. */
+#define FLAGS_KEPT(insns, error)                                                                       \
+    do {                                                                                               \
+        TRY("mov $0x7fffffff, %%esi; mov $-1, %%eax; add $1, %%eax; inc %%esi;" insns "; xor %%eax, %%eax", \
+            "c"(0xc0000000ul));                                                                        \
+        CHECK_TRAP(VEC_PF, error);                                                                     \
+        CHECK((trap.flags & 0x8d5) == 0x895);                                                          \
+    } while (0)
+
+static void flags_at_faults(void)
+{
+    uint64_t old = pd_low[3][0];
+    pd_low[3][0] = 0;
+    invlpg((const void *)0xc0000000ul);
+    FLAGS_KEPT("mov (%%rcx), %%edx", 0);
+    FLAGS_KEPT("mov %%edx, (%%rcx)", 2);
+    FLAGS_KEPT("mov %%rcx, %%rbp; leave", 0);
+    FLAGS_KEPT("btl %%eax, (%%rcx)", 0);
+    FLAGS_KEPT("btsq %%rax, (%%rcx)", 2);
+    FLAGS_KEPT("divl (%%rcx)", 0);
+    FLAGS_KEPT("pushq (%%rcx)", 0);
+    FLAGS_KEPT("lea 4(%%rcx), %%rdi; rep stosb", 2);
+    pd_low[3][0] = old;
+    invlpg((const void *)0xc0000000ul);
+}
+
 static void double_fault(void)
 {
     idt[VEC_PF].attr = 0x0e00;
@@ -264,6 +290,7 @@ int main(void)
     stacks();
     gate_types();
     page_fault_codes();
+    flags_at_faults();
     double_fault();
     alignment_check();
     privileged();
