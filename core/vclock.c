@@ -2,21 +2,9 @@
  * all that is needed. */
 #include "core/vclock.h"
 
-__extension__ typedef unsigned __int128 u128;
-
-#define NS_MAX (UINT64_MAX / 2) /* where virtual time saturates: 292 years */
-
 void vclock_init(struct vclock *c, uint64_t rate_q32, uint64_t wall_base_ns)
 {
     *c = (struct vclock){.s = {.rate_q32 = MAX(rate_q32, 1), .wall_base_ns = wall_base_ns}, .next_ns = VCLOCK_NEVER};
-}
-
-uint64_t vclock_ns_at(const struct vclock *c, uint64_t ticks)
-{
-    if (ticks <= c->s.base_ticks)
-        return c->s.base_ns;
-    u128 ns = c->s.base_ns + ((u128)(ticks - c->s.base_ticks) * c->s.rate_q32 >> 32);
-    return ns > NS_MAX ? NS_MAX : (uint64_t)ns;
 }
 
 uint64_t vclock_ns(const struct vclock *c)
@@ -33,7 +21,7 @@ uint64_t vclock_ticks_at(const struct vclock *c, uint64_t ns)
 {
     if (ns <= c->s.base_ns)
         return c->s.base_ticks;
-    if (ns > NS_MAX)
+    if (ns > VCLOCK_NS_MAX)
         return VCLOCK_NEVER;
     /* The least k with floor(k * rate / 2^32) >= d is the least with k * rate >= d * 2^32. */
     u128 k = (((u128)(ns - c->s.base_ns) << 32) + c->s.rate_q32 - 1) / c->s.rate_q32;
@@ -48,7 +36,7 @@ uint64_t vclock_next_tick(const struct vclock *c)
 void vclock_anchor(struct vclock *c, uint64_t ns, uint64_t rate_q32)
 {
     uint64_t now = vclock_ns(c);
-    c->s.base_ns = MIN(MAX(ns, now), NS_MAX);
+    c->s.base_ns = MIN(MAX(ns, now), VCLOCK_NS_MAX);
     c->s.base_ticks = c->now_ticks;
     c->s.rate_q32 = MAX(rate_q32, 1); /* a rate of 0 would stop time for ever */
 }
@@ -83,7 +71,7 @@ void vtimer_remove(struct vclock *c, struct vtimer *t)
 
 void vtimer_arm(struct vclock *c, struct vtimer *t, uint64_t deadline_ns)
 {
-    if (deadline_ns > NS_MAX)
+    if (deadline_ns > VCLOCK_NS_MAX)
         deadline_ns = VCLOCK_NEVER;
     if (t->deadline_ns == deadline_ns)
         return;

@@ -14,7 +14,10 @@
 #include "core/base/base.h"
 #include "core/snap.h"
 
+__extension__ typedef unsigned __int128 u128;
+
 enum { VCLOCK_TSC_HZ = 1000000000 };
+#define VCLOCK_NS_MAX (UINT64_MAX / 2) /* where virtual time saturates: 292 years */
 #define VCLOCK_NEVER UINT64_MAX /* a deadline that never comes, in ns and in ticks */
 
 struct vclock_state { /* guest visible; part of every device digest */
@@ -46,9 +49,15 @@ struct vtimer {
 
 void vclock_init(struct vclock *c, uint64_t rate_q32, uint64_t wall_base_ns);
 
-/* Virtual time at now_ticks; never runs backwards. Saturates at UINT64_MAX / 2. */
+/* Virtual time at now_ticks; never runs backwards. Saturates at VCLOCK_NS_MAX. */
 uint64_t vclock_ns(const struct vclock *c);
-uint64_t vclock_ns_at(const struct vclock *c, uint64_t ticks);
+static inline uint64_t vclock_ns_at(const struct vclock *c, uint64_t ticks)
+{
+    if (ticks <= c->s.base_ticks)
+        return c->s.base_ns;
+    u128 ns = c->s.base_ns + ((u128)(ticks - c->s.base_ticks) * c->s.rate_q32 >> 32);
+    return ns > VCLOCK_NS_MAX ? VCLOCK_NS_MAX : (uint64_t)ns;
+}
 /* Wall-clock time of the guest (UTC, ns since 1970) now. */
 uint64_t vclock_wall_ns(const struct vclock *c);
 /* The first tick at which vclock_ns_at() >= ns; `base_ticks` at the earliest, VCLOCK_NEVER when beyond reach. */

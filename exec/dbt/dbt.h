@@ -7,7 +7,7 @@
  *   tr_insn.c    which instructions become host code, and how
  *   tr_sys.c     of those, the system instructions
  *   flags.c      guest flags that are kept as the operands they came from
- *   light.c      changes of the access mode without leaving translated code
+ *   light.c      system instructions in C without leaving translated code
  *   stats.c      what was translated, and how long it took
  *
  * Host registers in translated code:
@@ -291,11 +291,12 @@ static inline size_t jc_slot(uint64_t va) { return va >> JC_SHIFT & (JC_ENTRIES 
 static inline void *ret_cache(const struct dbt *d, unsigned mode) { return d->ret_caches + (size_t)mode * RC_LEN; }
 
 /* ---- light.c ---- */
-typedef const void *(*light_fn)(struct dbt *d, uint64_t arg);
-const void *light_syscall(struct dbt *d, uint64_t arg);
-const void *light_sysret(struct dbt *d, uint64_t rip);
-const void *light_stac(struct dbt *d, uint64_t next);
-const void *light_clac(struct dbt *d, uint64_t next);
+typedef uint64_t (*light_fn)(struct dbt *d, uint64_t arg);
+uint64_t light_syscall(struct dbt *d, uint64_t arg);
+uint64_t light_sysret(struct dbt *d, uint64_t rip);
+uint64_t light_stac(struct dbt *d, uint64_t next);
+uint64_t light_clac(struct dbt *d, uint64_t next);
+uint64_t light_tsc(struct dbt *d, uint64_t left);
 /* GS, where have_fsgsbase. */
 static inline void dbt_set_gs(const void *p) { __asm__ volatile("wrgsbase %0" : : "r"(p)); }
 

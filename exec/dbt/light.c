@@ -1,9 +1,9 @@
-/* exec/dbt/light.c: system instructions that change the access mode, done without leaving translated code.
+/* exec/dbt/light.c: system instructions in C without leaving translated code.
  *
- * Called through the light thunk with the guest's vector and x87 state in place and flags in hot.aflags: this file is compiled
- * for general registers only. Each function either does its instruction whole and returns where to go on, or does
- * nothing and returns NULL: then the handler does it. It knows only the plain case: 64-bit code, nothing to look at before
- * the next instruction, whose code is in the jump cache. */
+ * Called through the light thunk with the guest's vector and x87 state in place: this file is compiled for general registers
+ * only. Those that change the access mode have the flags in hot.aflags, and either do their instruction whole and return where
+ * to go on, or do nothing and return 0: then the handler does it. They know only the plain case: 64-bit code, nothing to look
+ * at before the next instruction, whose code is in the jump cache. */
 #include "exec/dbt/dbt.h"
 #include "exec/x86/sys.h"
 
@@ -44,52 +44,60 @@ static uint64_t get_flags(const struct dbt *d)
 }
 
 /* As sys_syscall(), but for RCX. */
-const void *light_syscall(struct dbt *d, uint64_t arg)
+uint64_t light_syscall(struct dbt *d, uint64_t arg)
 {
     struct vcpu_state *s = &d->v->s;
     uint64_t flags = get_flags(d), masked = flags & ~s->sfmask;
     const void *code = code_for(d, MMU_SUP, s->lstar);
     (void)arg;
     if (!code || !(s->efer & EFER_SCE) || (masked & (FL_TF | FL_AC)))
-        return NULL;
+        return 0;
     d->arena.hot->spill[SPILL_R11] = flags;
     set_flags(d, masked);
     syscall_segments(s, (uint16_t)(s->star >> 32));
     enter_mode(d, MMU_SUP);
-    return code;
+    return (uintptr_t)code;
 }
 
 /* As sys_sysret() to 64-bit code; at CPL 0. */
-const void *light_sysret(struct dbt *d, uint64_t rip)
+uint64_t light_sysret(struct dbt *d, uint64_t rip)
 {
     struct vcpu_state *s = &d->v->s;
     uint64_t flags = d->arena.hot->spill[SPILL_R11] & SYSRET_FLAGS;
     const void *code = code_for(d, MMU_USER, rip);
     if (!code || !(s->efer & EFER_SCE) || (flags & (FL_TF | FL_AC)) || ((flags & FL_IF) && d->v->intr))
-        return NULL;
+        return 0;
     set_flags(d, flags);
     sysret_segments(s, (uint16_t)(s->star >> 48), true);
     enter_mode(d, MMU_USER);
-    return code;
+    return (uintptr_t)code;
 }
 
 /* At CPL 0, before the instruction at `next`. */
-const void *light_stac(struct dbt *d, uint64_t next)
+uint64_t light_stac(struct dbt *d, uint64_t next)
 {
     const void *code = code_for(d, MMU_SUP_AC, next);
     if (!code)
-        return NULL;
+        return 0;
     d->v->s.rflags |= FL_AC;
     enter_mode(d, MMU_SUP_AC);
-    return code;
+    return (uintptr_t)code;
 }
 
-const void *light_clac(struct dbt *d, uint64_t next)
+uint64_t light_clac(struct dbt *d, uint64_t next)
 {
     const void *code = code_for(d, MMU_SUP, next);
     if (!code)
-        return NULL;
+        return 0;
     d->v->s.rflags &= ~(uint64_t)FL_AC;
     enter_mode(d, MMU_SUP);
-    return code;
+    return (uintptr_t)code;
+}
+
+/* The TSC before an instruction: `left` ticks are from there to d->end. */
+uint64_t light_tsc(struct dbt *d, uint64_t left)
+{
+    struct vclock *clock = &d->v->machine->clock;
+    clock->now_ticks = d->end - left;
+    return vclock_ns_at(clock, clock->now_ticks) + d->v->s.tsc_adjust;
 }

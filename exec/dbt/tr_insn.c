@@ -1029,14 +1029,15 @@ static bool tr_pop(struct tr *t, unsigned arg)
 {
     const ZydisDecodedOperand *op = &t->cur->dt.op[0];
     (void)arg;
-    if (!stack_width_ok(t) || !is_gpr(op) || gpr_of(op) == R_RSP)
+    if (!stack_width_ok(t) || !is_gpr(op))
         return false;
     enum host_reg h = tr_host_reg(gpr_of(op));
     struct host_mem slot = tr_pop_slot(t);
     move_word(t, h == H_NONE ? H_R11 : h, slot, true);
     if (h == H_NONE)
         emit_store(&t->e, tr_spill_slot(gpr_of(op)), H_R11);
-    tr_pop_done(t, word(t));
+    if (gpr_of(op) != R_RSP)
+        tr_pop_done(t, word(t));
     return true;
 }
 
@@ -1235,6 +1236,7 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     ROW(MFENCE, tr_nothing, 0) ROW(PREFETCHNTA, tr_nothing, 0) ROW(PREFETCHT0, tr_nothing, 0)
     ROW(PREFETCHT1, tr_nothing, 0) ROW(PREFETCHT2, tr_nothing, 0) ROW(PREFETCHW, tr_nothing, 0)
     ROW(CLI, tr_cli, 0) ROW(STI, tr_sti, 0) ROW(PUSHFQ, tr_pushf, 0) ROW(POPFQ, tr_popf, 0) ROW(SWAPGS, tr_swapgs, 0)
+    ROW(RDTSC, tr_rdtsc, 0) ROW(RDTSCP, tr_rdtsc, 1)
     ROW(SYSCALL, tr_syscall, 0) ROW(SYSRET, tr_sysret, 0) ROW(STAC, tr_set_ac, 1) ROW(CLAC, tr_set_ac, 0)
     ROW(PUSH, tr_push, 0)
     ROW(POP, tr_pop, 0)
@@ -1281,7 +1283,7 @@ bool tr_is_native(const struct tr *t)
     if (r->fn == tr_push || r->fn == tr_call || r->fn == tr_ret || r->fn == tr_pushf || r->fn == tr_popf)
         return stack_width_ok(t) && !is_far(t);
     if (r->fn == tr_pop)
-        return stack_width_ok(t) && is_gpr(&t->cur->dt.op[0]) && gpr_of(&t->cur->dt.op[0]) != R_RSP;
+        return stack_width_ok(t) && is_gpr(&t->cur->dt.op[0]);
     return r->fn ? r->fn != tr_handler && r->fn != tr_last && r->fn != tr_nothing : true;
 }
 

@@ -184,15 +184,46 @@ bool tr_swapgs(struct tr *t, unsigned arg)
     return true;
 }
 
-/* ---- changes of the access mode: light.c ---- */
+/* ---- light.c ---- */
 
-/* Behind it, r10 is where to go on. */
+/* Flags are lost; r10: the argument, then the result. */
 static void call_light(struct tr *t, light_fn fn)
 {
-    struct host_insn test = {.opcode = 0x85, .modrm = true, .reg = H_R10, .rm = H_R10, .w = true};
     emit_mov_ri(&t->e, H_R11, (uint64_t)(uintptr_t)fn);
     emit_call(&t->e, t->d->arena.light);
     t->fl.host = t->fl.host_but_cf = false;
+}
+
+/* The time is that of the ticks before the instruction. */
+bool tr_rdtsc(struct tr *t, unsigned with_aux)
+{
+    struct emit *e = &t->e;
+    int32_t after = (int32_t)(t->count - t->n); /* what the block was charged for that and this one */
+    tr_clobber_flags(t);
+    tr_forget_r10(t);
+    load_vcpu(t, H_R11);
+    if (!kernel(t)) {
+        test_mi32(t, VCPU_FIELD(H_R11, s.cr4), CR4_TSD);
+        tr_slow_if(t, HC_NZ);
+    }
+    emit_lea(e, H_R10, hm_base(H_R15, after));
+    call_light(t, light_tsc);
+    emit_mov_rr32(e, H_RAX, H_R10);
+    struct host_insn high = {.opcode = 0xc1, .modrm = true, .reg = 5, .rm = H_R10, .w = true, .imm_len = 1, .imm = {32}};
+    emit_insn(e, &high);
+    emit_mov_rr(e, H_RDX, H_R10);
+    if (with_aux) {
+        load_vcpu(t, H_R11);
+        emit_load32(e, H_RCX, VCPU_FIELD(H_R11, s.tsc_aux));
+    }
+    return true;
+}
+
+/* Behind it, r10 is where to go on. */
+static void change_mode(struct tr *t, light_fn fn)
+{
+    struct host_insn test = {.opcode = 0x85, .modrm = true, .reg = H_R10, .rm = H_R10, .w = true};
+    call_light(t, fn);
     emit_insn(&t->e, &test);
     tr_slow_if(t, HC_Z);
 }
@@ -210,7 +241,7 @@ bool tr_syscall(struct tr *t, unsigned arg)
         return false;
     tr_flags_to_aflags(t);
     tr_forget_r10(t);
-    call_light(t, light_syscall);
+    change_mode(t, light_syscall);
     emit_mov_ri(&t->e, H_RCX, tr_next_va(t));
     jump_r10(t);
     return true;
@@ -224,7 +255,7 @@ bool tr_sysret(struct tr *t, unsigned arg)
     tr_flags_to_aflags(t);
     tr_forget_r10(t);
     emit_mov_rr(&t->e, H_R10, H_RCX);
-    call_light(t, light_sysret);
+    change_mode(t, light_sysret);
     jump_r10(t);
     return true;
 }
@@ -236,7 +267,7 @@ bool tr_set_ac(struct tr *t, unsigned on)
     tr_flags_to_memory(t);
     tr_forget_r10(t);
     emit_mov_ri(&t->e, H_R10, tr_next_va(t));
-    call_light(t, on ? light_stac : light_clac);
+    change_mode(t, on ? light_stac : light_clac);
     jump_r10(t);
     return true;
 }

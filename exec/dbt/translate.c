@@ -86,6 +86,8 @@ void tr_flags_to_aflags(struct tr *t)
     t->fl.mem = t->fl.raw = true;
 }
 
+static bool pops_rsp(const struct tr *t) { return t->cur->dt.op[0].reg.value == ZYDIS_REGISTER_RSP; }
+
 /* How a push or pop moves RSP, as far as a recipe that reads it can follow; else 0. */
 static int32_t stack_step(const struct tr *t)
 {
@@ -93,7 +95,7 @@ static int32_t stack_step(const struct tr *t)
         return 0;
     switch (t->cur->dt.zi.mnemonic) {
     case ZYDIS_MNEMONIC_PUSH: return -8;
-    case ZYDIS_MNEMONIC_POP: return 8;
+    case ZYDIS_MNEMONIC_POP: return pops_rsp(t) ? 0 : 8;
     default: return 0;
     }
 }
@@ -892,7 +894,8 @@ static void track(struct tr *t, struct tracker *k)
         case ZYDIS_MNEMONIC_RET: track_stack_word(t, k, 0, false, 8); return;
         case ZYDIS_MNEMONIC_POP:
             track_stack_word(t, k, 0, false, 8);
-            written &= (uint16_t)~(1u << R_RSP);
+            if (!pops_rsp(t))
+                written &= (uint16_t)~(1u << R_RSP);
             break;
         case ZYDIS_MNEMONIC_LEA: break;
         default: track_operand(t, k);

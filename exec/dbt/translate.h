@@ -190,6 +190,7 @@ bool tr_sti(struct tr *t, unsigned arg);
 bool tr_pushf(struct tr *t, unsigned arg);
 bool tr_popf(struct tr *t, unsigned arg);
 bool tr_swapgs(struct tr *t, unsigned arg);
+bool tr_rdtsc(struct tr *t, unsigned with_aux);
 bool tr_syscall(struct tr *t, unsigned arg);
 bool tr_sysret(struct tr *t, unsigned arg);
 bool tr_set_ac(struct tr *t, unsigned on);
