@@ -723,10 +723,11 @@ static void end_insn(struct tr *t)
         t->fl.recipe.valid = false;
     else if (t->fl.recipe.valid && t->fl.recipe.a == H_R14 && !c->produces)
         t->fl.recipe.a_imm -= stack_step(t);
-    /* A slow path comes back with the flags in memory; code that counts on the host's has them loaded. */
+    /* A slow path comes back with the flags in memory; code that counts on the host's has them loaded. r10 is lost. */
     for (unsigned i = c->first_stub; i < t->stubs; i++) {
         if (t->stub[i].kind != STUB_SLOW)
             continue;
+        tr_forget_r10(t);
         t->stub[i].resume = t->e.pos;
         if (t->fl.host_but_cf)
             t->d->site[t->stub[i].site].flags |= SITE_FLAGS;
