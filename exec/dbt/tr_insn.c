@@ -595,13 +595,13 @@ static bool tr_lea(struct tr *t, unsigned arg)
     return true;
 }
 
-/* Bit `index` of memory at `mem`: of a word that may lie anywhere. */
+/* Bit `index` of memory at `mem`: of a word that may lie anywhere, for whose address 64 bits wrap. */
 static bool bit_of_memory(struct tr *t, const ZydisDecodedOperand *mem, const ZydisDecodedOperand *index)
 {
     struct emit *e = &t->e;
     unsigned size = size_log(mem->size);
     enum host_reg h = tr_host_reg(gpr_of(index));
-    if (!t->long64 || size < 2 || (h == H_NONE && writes(mem)))
+    if (!t->long64 || size < 2 || (h == H_NONE && writes(mem)) || t->cur->dt.zi.address_width != 64)
         return false;
     tr_clobber_flags(t);
     if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
