@@ -636,9 +636,8 @@ static bool bit_of_memory(struct tr *t, const ZydisDecodedOperand *mem, const Zy
 
 static bool tr_bit(struct tr *t, unsigned arg)
 {
-    const ZydisDecodedOperand *mem = tr_memory_operand(t), *index = &t->cur->dt.op[1];
     (void)arg;
-    return mem && is_gpr(index) ? bit_of_memory(t, mem, index) : copy(t);
+    return tr_is_bit_string(t) ? bit_of_memory(t, tr_memory_operand(t), &t->cur->dt.op[1]) : copy(t);
 }
 
 /* `size`: log2 of the operand's bytes, 2 or 3. */
@@ -1287,6 +1286,11 @@ bool tr_is_native(const struct tr *t)
     return r->fn ? r->fn != tr_handler && r->fn != tr_last && r->fn != tr_nothing : true;
 }
 
+bool tr_is_bit_string(const struct tr *t)
+{
+    return rows[t->cur->dt.zi.mnemonic].fn == tr_bit && tr_memory_operand(t) && is_gpr(&t->cur->dt.op[1]);
+}
+
 bool tr_loops(const struct tr *t)
 {
     uint64_t va;
@@ -1303,10 +1307,19 @@ static bool is_vector_insn(const struct tr *t, const struct insn_info *info)
            !(info->attrs & AT_FPU) && !((info->attrs & AT_MMX) && any_operand(t, is_mmx));
 }
 
+/* Of MOV: the handler does it, and may raise a fault. */
+static bool is_control(const ZydisDecodedOperand *op)
+{
+    if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+        return false;
+    ZydisRegisterClass cls = ZydisRegisterGetClass(op->reg.value);
+    return cls == ZYDIS_REGCLASS_CONTROL || cls == ZYDIS_REGCLASS_DEBUG;
+}
+
 bool tr_is_harmless(const struct tr *t)
 {
     const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
-    if (!tr_is_native(t) || info->cls == INSN_SYSTEM)
+    if (!tr_is_native(t) || info->cls == INSN_SYSTEM || any_operand(t, is_control))
         return false;
     if (rows[t->cur->dt.zi.mnemonic].fn)
         return !(info->attrs & (AT_FPU | AT_MMX | AT_SSE | AT_AVX));

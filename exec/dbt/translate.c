@@ -839,6 +839,8 @@ static void track_stack_word(struct tr *t, struct tracker *k, int32_t before, bo
 static void track_operand(struct tr *t, const struct tracker *k)
 {
     const ZydisDecodedOperand *op = tr_memory_operand(t);
+    if (tr_is_bit_string(t))
+        return;
     if (!op || op->mem.type != ZYDIS_MEMOP_TYPE_MEM || op->mem.index != ZYDIS_REGISTER_NONE || t->cur->in.seg >= S_FS ||
         ZydisRegisterGetClass(op->mem.base) != ZYDIS_REGCLASS_GPR64)
         return;
@@ -950,10 +952,6 @@ static bool has_slow_path(const struct tr *t)
     case ZYDIS_MNEMONIC_DIV:
     case ZYDIS_MNEMONIC_IDIV:
     case ZYDIS_MNEMONIC_LEAVE: return true;
-    case ZYDIS_MNEMONIC_BT:
-    case ZYDIS_MNEMONIC_BTS:
-    case ZYDIS_MNEMONIC_BTR:
-    case ZYDIS_MNEMONIC_BTC: return mem;
     case ZYDIS_MNEMONIC_PUSH:
     case ZYDIS_MNEMONIC_POP: return !c->use[USE_STACK].yes || (mem && !c->use[USE_OPERAND].yes);
     default: return mem && !c->use[USE_OPERAND].yes;

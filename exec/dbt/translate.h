@@ -182,6 +182,7 @@ bool tr_is_native(const struct tr *t);
 bool tr_is_harmless(const struct tr *t); /* native and without faults of its own, but for its accesses */
 /* Its explicit memory operand, NULL when it has none. */
 const ZydisDecodedOperand *tr_memory_operand(const struct tr *t);
+bool tr_is_bit_string(const struct tr *t); /* BT and its like with a register: the word may lie anywhere */
 unsigned tr_operand_align(const struct tr *t); /* address bits of it that must be 0 */
 
 /* ---- system instructions (tr_sys.c): rows of tr_insn.c ---- */
