@@ -311,11 +311,15 @@ static bool copy(struct tr *t)
     if (mem && tr_group_access(t, USE_OPERAND, &h.mem)) {
         /* checked when the block was entered */
     } else if (mem) {
+        unsigned size = mem->size / 8u;
         h.mem = hm_base(H_R10, 0);
         tr_clobber_flags(t);
         if (!tr_linear_address(t, &mem->mem, c->dt.zi.address_width))
             return false;
-        tr_check_access(t, mem->size / 8u, access_of(mem), tr_operand_align(t));
+        if (wants || loans.count || any_operand(t, is_vector)) /* those count time, not delay */
+            tr_check_access(t, size, access_of(mem), tr_operand_align(t));
+        else
+            h.mem = tr_check_access_split(t, size, access_of(mem), tr_operand_align(t));
     }
     if (wants && cc_ignores_cf(t))
         tr_want_flags_but_cf(t);
@@ -407,7 +411,7 @@ static bool compare_memory(struct tr *t, unsigned alu)
         if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
             return false;
         t->cur->slow_leaves = true; /* its handler leaves nothing in the slot */
-        tr_check_access(t, 1u << size, TR_READ, 0);
+        at = tr_check_access_split(t, 1u << size, TR_READ, 0);
     }
     struct host_insn load = {.map = size < 2,
                              .opcode = size < 2 ? (uint8_t)(0xb6 + size) : 0x8b,
@@ -461,7 +465,7 @@ static bool add_memory(struct tr *t, unsigned alu)
         if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
             return false;
         t->cur->slow_leaves = true;
-        tr_check_access(t, 1u << size, TR_READ, 0);
+        at = tr_check_access_split(t, 1u << size, TR_READ, 0);
     }
     struct host_insn load = {.opcode = 0x8b, .modrm = true, .reg = H_R11, .is_mem = true, .mem = at, .w = size == 3};
     emit_insn(&t->e, &load);
@@ -986,8 +990,7 @@ struct host_mem tr_pop_slot(struct tr *t)
         return m;
     tr_clobber_flags(t);
     lea_word(t, H_R10, hm_base(H_R14, 0));
-    tr_check_access(t, word(t), TR_READ, 0);
-    return hm_base(H_R10, 0);
+    return tr_check_access_split(t, word(t), TR_READ, 0);
 }
 
 static bool tr_push(struct tr *t, unsigned arg)
@@ -1090,8 +1093,7 @@ static bool indirect_target(struct tr *t)
     }
     if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || !tr_linear_address(t, &op->mem, t->cur->dt.zi.address_width))
         return false;
-    tr_check_access(t, word(t), TR_READ, 0);
-    move_word(t, H_R10, hm_base(H_R10, 0), true);
+    move_word(t, H_R10, tr_check_access_split(t, word(t), TR_READ, 0), true);
     return true;
 }
 

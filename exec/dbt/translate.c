@@ -430,6 +430,13 @@ void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned alig
     emit_alu_rm(e, 0, H_R10, hm_gs(H_R11, offsetof(struct tlb_entry, host)));
 }
 
+struct host_mem tr_check_access_split(struct tr *t, unsigned size, unsigned access, unsigned align)
+{
+    tr_slow_if(t, probe_tlb(t, size, access & TR_WRITE, align));
+    emit_load(&t->e, H_R11, hm_gs(H_R11, offsetof(struct tlb_entry, host)));
+    return (struct host_mem){.base = H_R11, .index = H_R10};
+}
+
 /* ---- leaving ---- */
 
 void tr_call_handler(struct tr *t)

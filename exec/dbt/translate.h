@@ -144,6 +144,9 @@ bool tr_linear_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned w
 /* Check the access of `size` bytes at r10, and make r10 its host address. What cannot be done so leads to the
  * instruction's handler. `align`: address bits that must be 0. r11 and flags are lost. */
 void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned align);
+/* Likewise, but r10 becomes the offset in its page, whose host address r11 holds: sooner, for who has no other use for r11
+ * before the access. */
+struct host_mem tr_check_access_split(struct tr *t, unsigned size, unsigned access, unsigned align);
 
 /* Where the current instruction's access is when its group was checked: r10 and flags as they were but for r10. False:
  * it has none. */
