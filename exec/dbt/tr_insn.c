@@ -316,7 +316,7 @@ static bool copy(struct tr *t)
         tr_clobber_flags(t);
         if (!tr_linear_address(t, &mem->mem, c->dt.zi.address_width))
             return false;
-        if (wants || loans.count || any_operand(t, is_vector)) /* those count time, not delay */
+        if (wants || loans.count || any_operand(t, is_vector)) /* vectors: measured slower the other way */
             tr_check_access(t, size, access_of(mem), tr_operand_align(t));
         else
             h.mem = tr_check_access_split(t, size, access_of(mem), tr_operand_align(t));
