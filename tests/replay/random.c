@@ -8,6 +8,8 @@
  *                   ret"; at 4093 one that ends in the next page; at 128 a jump to the one at 512 in the next page
  *   pages 120..127  the same memory as 96..103
  *
+ * At address 0 there is a RET; at CPL 3 in 64-bit mode nothing, and the fault's handler returns.
+ *
  * In 64-bit mode it has a page table of its own, `pt`, which the program may change: it may swap entries, and clear the bits
  * for present, writable, accessed and dirty. In 32-bit mode there is no paging. */
 #include "tests/guest/rt.h"
@@ -53,10 +55,24 @@ static bool page_fault(void)
 enum { MSR_STAR = 0xc0000081u, MSR_LSTAR = 0xc0000082u, MSR_FMASK = 0xc0000084u };
 void syscall_entry(void);
 __asm__("syscall_entry: add %ecx, fuzz_mix(%rip)\n"
-        "  sysretq\n");
+        "  test $1, %cl\n"
+        "  jz 1f\n"
+        "  swapgs\n"
+        "  stac\n"
+        "  cmp (%rsp), %ecx\n" /* the user's: SMAP */
+        "  add %ecx, fuzz_mix(%rip)\n"
+        "  clac\n"
+        "  swapgs\n"
+        "  test $2, %cl\n"
+        "  jz 1f\n"
+        "  xor $0xd5, %r11d\n"
+        "1: sysretq\n");
+
+#define ACCESS_USER() __asm__ volatile("stac" : : : "memory")
 
 static void enable_syscall(void)
 {
+    WRITE_REG(cr4, READ_REG(cr4) | CR4_SMAP);
     wrmsr(MSR_STAR, (uint64_t)KCS << 32 | (uint64_t)0x18 << 48);
     wrmsr(MSR_LSTAR, (uintptr_t)syscall_entry);
     wrmsr(MSR_FMASK, FL_IF | FL_TF);
@@ -73,6 +89,7 @@ static uint8_t window[WINDOW_PAGES * PAGE] __attribute__((aligned(PAGE)));
 static void map_window(void) {}
 static bool page_fault(void) { return false; }
 static void enable_syscall(void) {}
+#define ACCESS_USER() (void)0
 
 static void run_user(void)
 {
@@ -94,15 +111,35 @@ static void skip_division(struct frame *f)
     f->ip += *(const uint8_t *)f->ip == 0xf7 ? 2 : 3;
 }
 
+/* An aligned access is made with a displacement of 32 bits and without REX, behind 66 or not. */
+static void skip_aligned(struct frame *f)
+{
+    f->ip += *(const uint8_t *)f->ip == 0x66 ? 8 : 7;
+}
+
+/* At CPL 3 address 0 is not mapped. */
+static bool return_from_nowhere(struct frame *f)
+{
+    f->ip = *(const unsigned long *)f->sp;
+    f->sp += sizeof(f->ip);
+    return true;
+}
+
 static bool hook(struct frame *f)
 {
+    enum { FL_RF = 0x10000 };
+    ACCESS_USER();
     fuzz_mix = fuzz_mix * 31 + (uint32_t)f->vector + (uint32_t)f->ip + (uint32_t)(f->flags & 0xcd5);
     switch (f->vector) {
     case VEC_DE: skip_division(f); return true;
     case VEC_DB: return true;
     case VEC_BP: return true;
-    case VEC_PF: return page_fault();
-    case VEC_TIMER: outb(0x20, 0x20); return true;
+    case VEC_GP: skip_aligned(f); return true;
+    case VEC_PF: return f->ip ? page_fault() : return_from_nowhere(f);
+    case VEC_TIMER:
+        outb(0x20, 0x20);
+        f->flags ^= f->ip & 1 ? FL_RF : 0; /* it says something of one instruction only: of a REP until that ends */
+        return true;
     case VEC_USER_RETURN: return (uint32_t)f->ax != LEAVE;
     default: return false;
     }
@@ -139,6 +176,7 @@ static void fill_window(void)
 
 int main(void)
 {
+    __asm__ volatile("movb $0xc3, 0" : : : "memory"); /* RET, which a compiler would not store there */
     map_window();
     enable_vectors();
     enable_syscall();

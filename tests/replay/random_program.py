@@ -182,6 +182,120 @@ class Program:
             place = f"%{self.pick('fs', 'gs')}:{8 * self.rng.randrange(4)}"
             self.emit(self.pick(f"mov {self.reg(4)}, {place}", f"mov {place}, {self.reg(8)}", f"addl $5, {place}"))
 
+    def bits_of_memory(self):
+        """Bit strings: the word may lie anywhere, or in a page that is not there."""
+        size = self.pick(4, *self.sizes[4:])
+        index, suffix, full = self.reg(size), {4: "l", 8: "q"}[size], self.full()
+        self.emit(self.pick(f"movb ${self.rng.randrange(128)}, {self.memory_plain()}", f"mov {full}, {self.memory_plain()}"),
+                  f"{self.pick('and $0x7fff', 'and $63', 'mov $' + str(8 * PAGE), 'mov $-9')}, {index}",
+                  *self.pick((f"inc {full}",), ("dec %ecx", f"and $0xffff, {index}"), ()),
+                  f"{self.pick('bt', 'bts', 'lock btr', 'btc', 'bt')}{suffix} {index}, {self.pick(16, 64, PAGE)}(%{self.word}bx)",
+                  *self.pick(("xor %eax, %eax",), (f"setc {self.name('dx', 1)}",), ()))
+
+    def shift_chain(self):
+        """Flags of shifts and of the stack pointer's changes that are read late, behind accesses and jumps."""
+        word, size = self.word, self.pick(*self.sizes)
+        suffix = {1: "b", 2: "w", 4: "l", 8: "q"}[size]
+        count = self.pick(1, 1, 2, 5, 7, 9, 15, 31, 8 * size - 1)
+        step = self.pick(8, 16, 24)
+        self.emit(*self.pick((f"{self.pick('shl', 'shr', 'sar')}{suffix} ${count}, {self.reg(size)}",),
+                             (f"sub ${step}, %{word}sp", f"add ${step}, %{word}sp"),
+                             (f"cmp ${self.pick(-128, -1, 0, 1, 127, 128)}, {self.reg(self.pick(2, 4))}",),
+                             (f"cmp %{word}sp, {self.full()}",), (f"cmp {self.full()}, %{word}sp",),
+                             (f"test %{word}sp, %{word}sp",)))
+        pushed = 0
+        for _ in range(self.rng.randrange(1, 5)):
+            what = self.rng.randrange(6)
+            if what == 0:
+                self.emit(f"push {self.full()}")
+                pushed += 1
+            elif what == 1 and pushed:
+                self.emit(f"pop {self.full()}")
+                pushed -= 1
+            elif what == 2:
+                self.emit(f"mov {self.full()}, {self.memory_plain()}")
+            elif what == 3:
+                self.emit(f"{self.pick('inc', 'dec')}{suffix} {self.reg(size)}")
+            elif what == 4:
+                self.emit(f"set{self.pick(*CONDITIONS)} {self.memory_plain()}")
+        for _ in range(pushed):
+            self.emit(f"pop {self.full()}")
+        end = self.label()
+        self.emit(self.pick(f"set{self.pick(*CONDITIONS)} %al", "adc %edx, %ecx", f"j{self.pick(*CONDITIONS)} {end}", "lahf",
+                            f"cmov{self.pick(*CONDITIONS)} %esi, %edi", "rcl $1, %eax"))
+        self.place(end)
+
+    def push_memory(self):
+        """Words pushed from memory, between others that are checked together."""
+        regs = self.rng.randrange(1, 4)
+        for _ in range(regs):
+            self.emit(f"push{'q' if self.bits == 64 else 'l'} {self.pick(self.memory, self.memory_plain)()}",
+                      *self.pick((), (f"push {self.full()}", f"pop {self.full()}")))
+        for _ in range(regs):
+            self.emit(f"pop {self.full()}")
+
+    def leave(self):
+        """LEAVE, whose word may be in a page that is not there. Not at CPL 0, where an interrupt would use the stack."""
+        done, word = self.label(), self.word
+        save = self.full("di")
+        self.emit("mov %cs, %eax", "test $3, %al", f"jz {done}", f"push %{word}bp", f"mov %{word}sp, {save}",
+                  f"lea {self.pick(64, PAGE - 4, 2 * PAGE + 16, 5 * PAGE)}(%{word}bx), %{word}bp", "add %ecx, %edx",
+                  *self.pick(("inc %ecx",), ("dec %edx",), ("shl $3, %edx",), ()), "leave",
+                  self.pick("xor %eax, %eax", "setc %al", "add $4, %ecx"), f"mov {save}, %{word}sp", f"pop %{word}bp")
+        self.place(done)
+
+    def tight_loop(self):
+        """A loop of one block, whose first instruction may read flags that its last ones leave."""
+        begin, reg, word = self.label(), self.full(self.pick("si", "di")), self.word
+        first = ("adc %edx, %eax", "sbb $3, %eax", "setc %al", "cmovo %edx, %eax", "rcr $1, %edx",
+                 f"set{self.pick(*CONDITIONS)} %dl", "inc %eax", "adc $0, %dl", f"mov %eax, 8({reg})", f"add ({reg}), %eax",
+                 f"lea 8({reg}), {reg}", "nop")
+        body = (*first, f"mov ({reg}), %edx", f"mov %edx, 16({reg})", f"add $8, {reg}", "addps %xmm1, %xmm2",
+                "paddd %xmm2, %xmm3", f"movups ({reg}), %xmm1", f"movups %xmm3, 24({reg})", "fld1", "fstp %st(0)", "fnop",
+                "cmp $7, %eax", "shl $1, %eax", "shr $3, %edx", "xor %edx, %eax", "test %eax, %eax", "cmp %edx, %eax",
+                "sar $31, %edx")
+        self.emit(f"lea {self.pick(0, 64, PAGE - 30, 2 * PAGE - 100)}(%{word}bx), {reg}",
+                  f"mov ${self.pick(2, 5, 40, 300)}, %ecx")
+        inside = [self.pick(*body) for _ in range(self.rng.randrange(0, 5))]
+        if self.chance(.3):
+            inside += [f"push %{word}ax", f"pop %{word}dx"]
+        self.place(begin)
+        self.emit(self.pick(*first), *inside)
+        end = self.label()
+        how = self.rng.randrange(4)
+        if how == 0:
+            self.emit("dec %ecx", f"jnz {begin}")
+        elif how == 1:
+            self.emit("sub $1, %ecx", f"ja {begin}")
+        elif how == 2:
+            self.emit(f"lea -1(%{word}cx), %{word}cx", "cmp $0, %ecx", f"jg {begin}")
+        else:
+            self.emit("dec %ecx", f"jz {end}", f"jmp {begin}")
+        self.place(end)
+
+    def aligned(self):
+        """Vectors that must be aligned, among accesses near the same register; #GP steps over them: see random.c."""
+        reg = f"%{self.word}{self.pick('bx', 'bx', 'si')}"
+        if reg[-2:] == "si":
+            self.emit(f"lea {self.pick(0, 8, 16, 64, PAGE - 32)}(%{self.word}bx), {reg}")
+        for _ in range(self.rng.randrange(2, 6)):
+            place = f"{16 * self.rng.randrange(0, 8) + self.pick(0, 0, 0, 0, 0, 8, 1)}({reg})"
+            xmm = f"%xmm{self.rng.randrange(8)}"
+            aligned = f"{{disp32}} {self.pick('movaps', 'addps', 'pxor', 'paddd', 'andps', 'movdqa')} {place}, {xmm}"
+            self.emit(self.pick(aligned, aligned, f"{{disp32}} {self.pick('movaps', 'movdqa', 'movntps')} {xmm}, {place}",
+                                f"mov {self.pick('%eax', '%edx')}, {place}", f"add {place}, %edx", f"movups {place}, {xmm}",
+                                "inc %eax",
+                                f"add $16, {reg}" if reg[-2:] == "si" else "inc %edx"))
+
+    def to_nowhere(self):
+        """Returns, jumps and calls to address 0, where random.c has a RET, or nothing."""
+        word, cx, back = self.full("dx"), self.full("cx"), self.label()
+        self.emit(*self.pick(("xor %edx, %edx", f"call *{word}"),
+                             ("xor %edx, %edx", f"lea {self.here(back)}, {cx}", f"push {cx}", f"push {word}", "ret"),
+                             ("xor %edx, %edx", f"lea {self.here(back)}, {cx}", f"push {cx}", f"jmp *{word}"),
+                             (f"lea {self.here(back)}, {cx}", f"push {cx}", f"push{'q' if self.bits == 64 else 'l'} $0", "ret")))
+        self.place(back)
+
     def memory_plain(self):
         return f"{self.rng.randrange(0, PAGE - 8)}(%{self.word}bx)"
 
@@ -270,16 +384,46 @@ class Program:
 
     def privileged(self):
         """What differs between CPL 0 and 3: one or the other."""
+        if self.chance(.2):  # at CPL 3 #GP, which is stepped over with 4 bytes behind it
+            self.emit("add %ecx, %edx", *self.pick((), ("inc %esi",), ("dec %esi",)), ".byte 0x0f, 0x20, 0xc0",
+                      "mov %esi, %esi", "mov %edi, %edi", self.pick("xor %edx, %edx", "adc %edx, %edx"))
         user, done = self.label(), self.label()
         self.emit("mov %cs, %eax", "test $3, %al", f"jnz {user}")
-        self.emit(*self.pick(("cli", "inc %ecx", "sti"), ("mov %cr0, %rax" if self.bits == 64 else "mov %cr0, %eax",),
-                             ("mov %cr3, %rax", "mov %rax, %cr3") if self.bits == 64 else ("cli", "sti"),
-                             ("cli", "swapgs", "add %ecx, %esi", "swapgs", "sti") if self.bits == 64 else ("clts",),
-                             (f"invlpg 64(%{self.word}bx)",)))
+        kind = self.rng.random()
+        if kind < .4:
+            self.interruptible(kind)
+        else:
+            self.emit(*self.pick(("cli", "inc %ecx", "sti"), ("mov %cr0, %rax" if self.bits == 64 else "mov %cr0, %eax",),
+                                 ("mov %cr3, %rax", "mov %rax, %cr3") if self.bits == 64 else ("cli", "sti"),
+                                 ("cli", "swapgs", "add %ecx, %esi", "swapgs", "sti") if self.bits == 64 else ("clts",),
+                                 (f"invlpg 64(%{self.word}bx)",)))
         self.emit(f"jmp {done}")
         self.place(user)
         self.emit("syscall" if self.bits == 64 and self.chance(.7) else "int3")
         self.place(done)
+
+    def interruptible(self, kind):
+        """At CPL 0: interrupts wait for IF, in each way in which it can be set."""
+        wait, word = self.label(), self.word
+        bx = f"%{word}bx"
+        pushed = self.chance(.3)
+        self.emit(*(("pushf", "cli") if pushed else self.pick(("cli",), ("pushf", f"andl $~0x200, (%{word}sp)", "popf"))))
+        if kind < .1:
+            self.emit("mov $9000, %ecx")
+            self.place(wait)
+            self.emit("dec %ecx", f"jnz {wait}")
+        if self.bits == 64 and self.chance(.5):
+            self.emit("stac")
+            self.some(self.rng.randrange(0, 3))
+            self.emit("clac")
+        self.some(self.rng.randrange(0, 3))
+        if pushed:
+            self.emit("popf")
+        self.emit(*self.pick(("sti",), ("sti",), ("sti", "cli", "sti"), ("sti", "sti"),
+                             ("pushf", f"orl $0x200, (%{word}sp)", "popf")))
+        self.emit(*self.pick((), ("inc %eax",), (f"mov %eax, 8({bx})",), ("pushf", f"pop {self.full()}"),
+                             ("mov %ss, %eax", "mov %eax, %ss", "inc %edx"), ("cli", "inc %ecx", "sti"), ("rdtsc",),
+                             ("pushf", "popf")))
 
     # ---- changes of code and of mappings ----
 
@@ -405,7 +549,9 @@ class Program:
     def statement(self):
         common = [(self.binary, 30), (self.unary, 12), (self.various, 20), (self.stack, 5), (self.skip, 8), (self.either, 3),
                   (self.loop, 3), (self.call, 3), (self.table, 1), (self.string, 2), (self.vector, 4), (self.x87, 4),
-                  (self.divide, 1), (self.pointer, 3), (self.flags_word, 1), (self.system, .5), (self.privileged, .5), (self.patch, self.patching)]
+                  (self.divide, 1), (self.pointer, 3), (self.flags_word, 1), (self.bits_of_memory, 1.5), (self.shift_chain, 3),
+                  (self.push_memory, 1), (self.leave, .5), (self.tight_loop, 1), (self.aligned, 1.5), (self.to_nowhere, .3),
+                  (self.system, .5), (self.privileged, .5), (self.patch, self.patching)]
         if self.bits == 64:
             common += [(self.by_segment, 1), (self.call_window, 2), (self.change_mapping, self.mapping)]
         self.rng.choices([f for f, _ in common], [w for _, w in common])[0]()
