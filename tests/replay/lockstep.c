@@ -3,7 +3,7 @@
  *
  *   lockstep IMAGE SEED ENGINE...
  *
- * The guest must end by debug exit with value 0. SEED chooses the ticks. Registers and devices are compared at every stop,
+ * The guest must end by debug exit with value 0; status 3: it does not end at all. SEED chooses the ticks. Registers and devices are compared at every stop,
  * memory at every MEMORY_STOPS. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,6 +95,10 @@ static bool run_guest(const struct vm_spec *spec, uint64_t seed, const struct tr
             print_difference(spec->engine, stop, last ? &want->at[last - 1] : NULL, &want->at[last], &now);
             ok = false;
         }
+    }
+    if (!want && end == END_LIMIT) {
+        printf("lockstep: the guest did not end by tick %" PRIu64 "\n", vm.machine->vcpu.ticks);
+        exit(3);
     }
     if (!want && (end != END_REQUEST || vm.machine->request_value != DEBUG_EXIT_0)) {
         printf("lockstep: FAILED: the guest did not end as it should, at tick %" PRIu64 "\n", vm.machine->vcpu.ticks);
