@@ -2,8 +2,6 @@
 #include "core/base/check.h"
 #include "exec/dbt/translate.h"
 
-enum { CODE_ROOM = 24 << 10 /* more than a block can need of either kind */ };
-
 /* ---- flags ---- */
 
 static bool small_constant(const struct recipe *r)
@@ -1032,9 +1030,8 @@ _Static_assert(STUBS_AT + STUBS_MAX * sizeof(struct stub) <= SCRATCH_LEN, "and i
 
 static bool out_of_room(struct dbt *d)
 {
-    return d->arena.cold - d->pos < CODE_ROOM || d->arena.map.len - d->cold_pos < CODE_ROOM ||
-            d->blocks == BLOCK_COUNT_MAX ||
-           d->sites + STUBS_MAX > SITE_COUNT_MAX || d->links + STUBS_MAX > LINK_COUNT_MAX;
+    return d->blocks == BLOCK_COUNT_MAX || d->sites + STUBS_MAX > SITE_COUNT_MAX ||
+           d->links + STUBS_MAX > LINK_COUNT_MAX;
 }
 
 void crossing_bytes(const struct dbt *d, uint32_t page, uint32_t off, uint32_t page2, uint8_t out[INSN_BYTES_MAX])
@@ -1058,10 +1055,10 @@ static bool second_page(struct dbt *d, uint64_t va, uint32_t page, uint32_t *out
     return *out != MEM_NO_PAGE; /* else the rest comes from a device */
 }
 
-struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct key *k, unsigned most, bool publish)
+/* *full: the arena was. */
+static struct block *translate_once(struct dbt *d, uint64_t va, uint32_t page, const struct key *k, unsigned most,
+                                    bool publish, bool *full)
 {
-    if (out_of_room(d))
-        blocks_flush(d);
     uint32_t page2;
     if (!second_page(d, va, page, &page2))
         return NULL;
@@ -1113,7 +1110,8 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
     emit_stubs(t, false);
     d->last.end = e->pos;
     d->last.cold = d->cold_pos;
-    CHECK(!e->full, "a block needs more than %d bytes", CODE_ROOM);
+    if ((*full = e->full))
+        return NULL;
     *e = (struct emit){.base = e->base, .pos = d->cold_pos, .end = (uint32_t)d->arena.map.len};
     if (checks) {
         for (unsigned i = 0; i < checks; i++)
@@ -1129,7 +1127,8 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
     uint32_t dead_stub = e->pos;
     emit_mov_ri(e, H_R11, t->block);
     emit_jmp(e, d->arena.leave);
-    CHECK(!e->full, "a block needs more than %d bytes", CODE_ROOM);
+    if ((*full = e->full))
+        return NULL;
 
     struct block *b = &d->block[d->blocks++];
     *b = (struct block){.va = va,
@@ -1149,5 +1148,19 @@ struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct 
     d->sites += t->sites;
     d->links += t->links;
     block_publish(d, b, publish);
+    return b;
+}
+
+struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct key *k, unsigned most, bool publish)
+{
+    bool full = false;
+    if (out_of_room(d))
+        blocks_flush(d);
+    struct block *b = translate_once(d, va, page, k, most, publish, &full);
+    if (full) {
+        blocks_flush(d);
+        b = translate_once(d, va, page, k, most, publish, &full);
+        CHECK(!full, "a block needs more than an empty arena of %zu bytes", (size_t)d->arena.map.len);
+    }
     return b;
 }
