@@ -53,8 +53,8 @@ enum {
 /* ---- flags kept as operands (flags.c) ---- */
 
 /* How the flags follow from hot.cc_a and hot.cc_b. cc_op is cc | log2 of the operand size << 8; with CC_IMM, bits 23:16 of
- * it, a signed byte, stand for cc_b. On top of that, cc_inc says that an INC or DEC came after, with the result cc_inc_a: it has all flags but CF. A store of 8 bytes to cc_op
- * takes that back. */
+ * it, a signed byte, stand for cc_b. On top of that, cc_inc says that an INC or DEC came after, with the result cc_inc_a: it
+ * has all flags but CF. A store of 8 bytes to cc_op takes that back. */
 enum cc {
     CC_RAW,   /* they are in hot.aflags, as in vcpu_state.aflags */
     CC_CMP,   /* a - b */

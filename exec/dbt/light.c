@@ -74,25 +74,19 @@ uint64_t light_sysret(struct dbt *d, uint64_t rip)
 }
 
 /* At CPL 0, before the instruction at `next`. */
-uint64_t light_stac(struct dbt *d, uint64_t next)
+static uint64_t set_ac(struct dbt *d, bool on, uint64_t next)
 {
-    const void *code = code_for(d, MMU_SUP_AC, next);
+    enum mmu_mode mode = on ? MMU_SUP_AC : MMU_SUP;
+    const void *code = code_for(d, mode, next);
     if (!code)
         return 0;
-    d->v->s.rflags |= FL_AC;
-    enter_mode(d, MMU_SUP_AC);
+    d->v->s.rflags = on ? d->v->s.rflags | FL_AC : d->v->s.rflags & ~(uint64_t)FL_AC;
+    enter_mode(d, mode);
     return (uintptr_t)code;
 }
 
-uint64_t light_clac(struct dbt *d, uint64_t next)
-{
-    const void *code = code_for(d, MMU_SUP, next);
-    if (!code)
-        return 0;
-    d->v->s.rflags &= ~(uint64_t)FL_AC;
-    enter_mode(d, MMU_SUP);
-    return (uintptr_t)code;
-}
+uint64_t light_stac(struct dbt *d, uint64_t next) { return set_ac(d, true, next); }
+uint64_t light_clac(struct dbt *d, uint64_t next) { return set_ac(d, false, next); }
 
 /* The TSC before an instruction: `left` ticks are from there to d->end. */
 uint64_t light_tsc(struct dbt *d, uint64_t left)
