@@ -4,7 +4,7 @@
  *   host    in the host's flags register
  *   mem     in memory, as hot.cc_* says; `raw`: surely as hot.aflags
  *   recipe  they follow from registers or constants that nothing has changed since
- * At least one always holds, because every access may fault and every block may be left: then they must be in memory.
+ * At least one holds wherever they can be seen: an access may fault, and a block be left, and then they must be in memory.
  * What is about to destroy the host's flags calls tr_clobber_flags(), what wants them calls tr_want_flags(). */
 #ifndef HW_DBT_TRANSLATE_H
 #define HW_DBT_TRANSLATE_H
@@ -67,7 +67,7 @@ struct cur {
 };
 enum { USE_OPERAND, USE_STACK };
 
-/* Accesses near one register that does not change, or changes by constants (RSP), before them: checked as one when the
+/* Accesses near one register that does not change, or changes by constants, before them: checked as one when the
  * block is entered, after which hot.group[] holds the host address of the lowest. If that fails, because they lie in
  * two pages or the page is not in the TLB, a variant of the block runs that checks each by itself (KEY_PLAIN). */
 struct group {
@@ -155,7 +155,8 @@ enum { R10_UNKNOWN = -1 };
 static inline void tr_forget_r10(struct tr *t) { t->r10_insn = R10_UNKNOWN; } /* it is about to be written */
 
 /* ---- the stack ---- */
-/* Where the word is that is about to be pushed or popped. Flags are in memory or can be found again. */
+/* Where the word is that is about to be pushed or popped: by r10, a popped one by r11 too. Flags are in memory or can be
+ * found again. */
 struct host_mem tr_push_slot(struct tr *t);
 struct host_mem tr_pop_slot(struct tr *t);
 void tr_push_done(struct tr *t); /* the stack pointer moves */
