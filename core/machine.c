@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/dev/board.h"
+#include "core/irq.h"
 
 static const struct dev_class *const classes[DEV_COUNT] = {
 #define DEV(id, class) [DEV_##id] = &(class),
@@ -100,4 +101,52 @@ uint64_t machine_devices_digest(const struct machine *m)
         if (classes[i]->state)
             digest = snap_digest(classes[i]->state, classes[i]->state_of(m->dev[i]), digest);
     return digest;
+}
+
+/* ---- images ---- */
+
+size_t machine_image_len(const struct machine *m)
+{
+    size_t len = sizeof(m->vcpu.ticks);
+    for (const struct vcpu_field *f = vcpu_fields; f->f.name; f++)
+        len += f->f.len;
+    for (unsigned i = 0; i < DEV_COUNT; i++)
+        if (classes[i]->state)
+            len += snap_len(classes[i]->state);
+    return len;
+}
+
+void machine_save(const struct machine *m, uint8_t *out)
+{
+    put_le64(out, m->vcpu.ticks);
+    out += sizeof(m->vcpu.ticks);
+    for (const struct vcpu_field *f = vcpu_fields; f->f.name; out += f->f.len, f++)
+        memcpy(out, (const uint8_t *)&m->vcpu.s + f->f.offset, f->f.len);
+    for (unsigned i = 0; i < DEV_COUNT; i++)
+        if (classes[i]->state) {
+            snap_save(classes[i]->state, classes[i]->state_of(m->dev[i]), out);
+            out += snap_len(classes[i]->state);
+        }
+}
+
+void machine_load(struct machine *m, const uint8_t *in)
+{
+    m->vcpu.ticks = m->clock.now_ticks = get_le64(in);
+    in += sizeof(m->vcpu.ticks);
+    for (const struct vcpu_field *f = vcpu_fields; f->f.name; in += f->f.len, f++)
+        memcpy((uint8_t *)&m->vcpu.s + f->f.offset, in, f->f.len);
+    for (unsigned i = 0; i < DEV_COUNT; i++)
+        if (classes[i]->state) {
+            snap_load(classes[i]->state, classes[i]->state_of(m->dev[i]), in);
+            in += snap_len(classes[i]->state);
+        }
+    /* All of them first: what a device derives (lines, timers) may depend on others. */
+    for (unsigned i = 0; i < DEV_COUNT; i++)
+        if (classes[i]->restored)
+            classes[i]->restored(m->dev[i]);
+    irq_update(m);
+    m->clock.deadline_moved = false;
+    m->vcpu.brk = 0;
+    m->request = REQ_NONE;
+    m->request_value = 0;
 }

@@ -79,6 +79,13 @@ size_t machine_console_room(const struct machine *m, unsigned channel);
 /* Hash of all device state (field tables, in DEV order). */
 uint64_t machine_devices_digest(const struct machine *m);
 
+/* Everything but memory: ticks, registers, devices, in the order of their field tables. Between two ticks. The image of one
+ * machine fits every machine of the same version. machine_load() takes back a request to end; memory must be as it was at
+ * machine_save() already, and whoever executes the machine has to be told (exec_registers_changed()). */
+size_t machine_image_len(const struct machine *m);
+void machine_save(const struct machine *m, uint8_t *out);
+void machine_load(struct machine *m, const uint8_t *in);
+
 const struct dev_class *machine_dev_class(enum dev_id id);
 
 #endif

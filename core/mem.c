@@ -19,12 +19,11 @@ struct err *mem_init(struct mem *m, uint64_t ram_len, uint64_t rom_len)
     m->rom_pages = (uint32_t)(rom_len >> PAGE_SHIFT);
     m->rom_base = GIB(4) - rom_len;
     m->page_count = m->ram_pages + m->rom_pages;
-    m->dirty_cap = m->page_count;
     struct err *e = map_sparse((size_t)m->page_count << PAGE_SHIFT, true, (void **)&m->host);
     if (!e)
         e = map_sparse(m->page_count, false, (void **)&m->trace);
     if (!e)
-        e = map_sparse((size_t)m->dirty_cap * sizeof(*m->dirty), false, (void **)&m->dirty);
+        e = map_sparse((size_t)m->page_count * sizeof(*m->dirty), false, (void **)&m->dirty);
     if (e) {
         mem_deinit(m);
         return e;
@@ -38,7 +37,7 @@ void mem_deinit(struct mem *m)
 {
     map_free(m->host, (size_t)m->page_count << PAGE_SHIFT);
     map_free(m->trace, m->page_count);
-    map_free(m->dirty, (size_t)m->dirty_cap * sizeof(*m->dirty));
+    map_free(m->dirty, (size_t)m->page_count * sizeof(*m->dirty));
     *m = (struct mem){0};
 }
 
@@ -53,7 +52,7 @@ gpa_t mem_page_gpa(const struct mem *m, uint32_t page)
 static void mark_dirty(struct mem *m, uint32_t page)
 {
     m->trace[page] |= PAGE_DIRTY;
-    CHECK(m->dirty_count < m->dirty_cap, "dirty list overflow");
+    CHECK(m->dirty_count < m->page_count, "dirty list overflow");
     m->dirty[m->dirty_count++] = page;
 }
 
@@ -141,14 +140,59 @@ size_t mem_load(struct mem *m, gpa_t a, const void *buf, size_t len)
     return write_pages(m, a, buf, len, true);
 }
 
-void mem_dirty_drain(struct mem *m, void (*fn)(void *arg, uint32_t page), void *arg)
+/* ---- who wants to know what was written ---- */
+
+struct err *dirty_set_add(struct mem *m, struct dirty_set *set)
+{
+    *set = (struct dirty_set){.page_count = m->page_count};
+    struct err *e = map_sparse((size_t)m->page_count * sizeof(*set->page), false, (void **)&set->page);
+    if (!e)
+        e = map_sparse(m->page_count, false, (void **)&set->has);
+    set->next = m->dirty_sets;
+    m->dirty_sets = set;
+    if (e)
+        dirty_set_remove(m, set);
+    return e;
+}
+
+void dirty_set_remove(struct mem *m, struct dirty_set *set)
+{
+    struct dirty_set **at = &m->dirty_sets;
+    while (*at && *at != set)
+        at = &(*at)->next;
+    if (!*at)
+        return;
+    *at = set->next;
+    map_free(set->page, (size_t)set->page_count * sizeof(*set->page));
+    map_free(set->has, set->page_count);
+    *set = (struct dirty_set){0};
+}
+
+void dirty_set_clear(struct dirty_set *set)
+{
+    for (uint32_t i = 0; i < set->count; i++)
+        set->has[set->page[i]] = 0;
+    set->count = 0;
+}
+
+static void enter(struct dirty_set *set, uint32_t page)
+{
+    if (set->has[page])
+        return;
+    set->has[page] = 1;
+    set->page[set->count++] = page;
+}
+
+void mem_dirty_collect(struct mem *m)
 {
     uint32_t n = m->dirty_count;
     m->dirty_count = 0;
     for (uint32_t i = 0; i < n; i++) {
-        m->trace[m->dirty[i]] &= (uint8_t)~PAGE_DIRTY;
-        fn(arg, m->dirty[i]);
+        uint32_t page = m->dirty[i];
+        m->trace[page] &= (uint8_t)~PAGE_DIRTY;
+        for (struct dirty_set *set = m->dirty_sets; set; set = set->next)
+            enter(set, page);
         if (m->observer.revoke_write)
-            m->observer.revoke_write(m->observer.self, m->dirty[i]);
+            m->observer.revoke_write(m->observer.self, page);
     }
 }

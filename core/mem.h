@@ -15,7 +15,7 @@
 #include "core/base/err.h"
 
 enum {
-    PAGE_DIRTY = 1,    /* written since the last mem_dirty_drain() */
+    PAGE_DIRTY = 1,    /* written since the last mem_dirty_collect() */
     PAGE_TRACE_PT = 2, /* a live TLB entry was derived from this page */
     PAGE_TRACE_CODE = 4, /* decoded or translated code came from this page */
     PAGE_ROM = 8,      /* guest writes are ignored */
@@ -32,6 +32,16 @@ struct mem_observer {
     void (*revoke_write)(void *self, uint32_t page);
 };
 
+/* Pages written since its owner last emptied it: each once, in the order they were first written. Embedded in its owner,
+ * who adds it; several owners see the same writes, each at a pace of its own. */
+struct dirty_set {
+    uint32_t *page;
+    uint32_t count;
+    uint8_t *has; /* by page: it is in the set */
+    uint32_t page_count;
+    struct dirty_set *next;
+};
+
 struct mem {
     uint8_t *host;       /* pages 0 .. page_count-1 */
     uint8_t *trace;      /* one byte per page */
@@ -42,7 +52,8 @@ struct mem {
     uint32_t rom_pages;
     struct mem_observer observer; /* zeroed: nobody */
     uint32_t *dirty;     /* indices of pages with PAGE_DIRTY, in the order they became dirty */
-    uint32_t dirty_count, dirty_cap;
+    uint32_t dirty_count;
+    struct dirty_set *dirty_sets;
 };
 
 /* ram_len: multiple of 4 KiB, 1 MiB .. MEM_RAM_MAX. rom_len: multiple of 4 KiB, <= 16 MiB, may be 0. */
@@ -75,7 +86,13 @@ size_t mem_read(const struct mem *m, gpa_t a, void *buf, size_t len);
 size_t mem_write(struct mem *m, gpa_t a, const void *buf, size_t len);
 size_t mem_load(struct mem *m, gpa_t a, const void *buf, size_t len); /* loaders: RAM and ROM */
 
-/* Call fn for every page dirtied since the last drain, then mark all clean again (write paths are revoked). */
-void mem_dirty_drain(struct mem *m, void (*fn)(void *arg, uint32_t page), void *arg);
+/* A set that is added holds the pages written before that no set has been told of yet. ERR_HOST. */
+must_check struct err *dirty_set_add(struct mem *m, struct dirty_set *set);
+void dirty_set_remove(struct mem *m, struct dirty_set *set); /* zeroed, or never added: fine */
+void dirty_set_clear(struct dirty_set *set);
+
+/* Bring every set up to date: pages written since the last call enter them, and are clean again (write paths are
+ * revoked). */
+void mem_dirty_collect(struct mem *m);
 
 #endif

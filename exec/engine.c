@@ -231,11 +231,23 @@ void engine_kick(struct machine *m)
     cpu_of(&m->vcpu)->kick = true;
 }
 
-void exec_state_changed(struct machine *m)
+void exec_registers_changed(struct machine *m)
 {
     struct vcpu *v = &m->vcpu;
-    mmu_drop_all(v->mmu);
+    cpu_of(v)->own_step = false;
     cpu_mode_update(v);
     mmu_paging_changed(v);
-    mmu_drop_code(v);
+    mmu_breakpoints_changed(v);
+}
+
+void exec_state_changed(struct machine *m)
+{
+    mmu_drop_all(m->vcpu.mmu);
+    exec_registers_changed(m);
+    mmu_drop_code(&m->vcpu);
+}
+
+bool exec_translate(struct machine *m, gva_t linear, gpa_t *out)
+{
+    return mmu_debug_translate(&m->vcpu, linear, out);
 }

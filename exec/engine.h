@@ -86,5 +86,10 @@ void exec_disassemble(struct machine *m, struct exec_insn *out);
 
 /* State was changed from outside (checkpoint restored, debugger, loader): drop everything derived from it. */
 void exec_state_changed(struct machine *m);
+/* The same when registers were replaced, and memory was written through mem_write() alone: what is known of memory stays. */
+void exec_registers_changed(struct machine *m);
+
+/* Where a linear address lies, by the current page tables; accessed bits are not set. False: not mapped. */
+bool exec_translate(struct machine *m, gva_t linear, gpa_t *out);
 
 #endif

@@ -11,6 +11,7 @@ struct digester {
     uint64_t chain;
     struct digest_memory sums;
     uint64_t *page;  /* by RAM page: its current digest */
+    struct dirty_set dirty;
     uint32_t *recent; /* pages that the last update looked at */
     size_t recent_count, recent_cap;
 };
@@ -27,6 +28,11 @@ struct err *digester_create(struct machine *m, struct digester **out)
         free(d);
         return err_new(ERR_HOST, "out of memory for digests");
     }
+    struct err *e = dirty_set_add(&m->mem, &d->dirty);
+    if (e) {
+        digester_destroy(d);
+        return e;
+    }
     *out = d;
     return NULL;
 }
@@ -35,6 +41,7 @@ void digester_destroy(struct digester *d)
 {
     if (!d)
         return;
+    dirty_set_remove(&d->m->mem, &d->dirty);
     map_free(d->page, (size_t)d->m->mem.ram_pages * sizeof(*d->page));
     free(d->recent);
     free(d);
@@ -58,9 +65,8 @@ static void remember(struct digester *d, uint32_t page)
     d->recent[d->recent_count++] = page;
 }
 
-static void update_page(void *arg, uint32_t page)
+static void update_page(struct digester *d, uint32_t page)
 {
-    struct digester *d = arg;
     if (page >= d->m->mem.ram_pages)
         return; /* ROM: the image is part of the recording */
     const uint8_t *p = mem_page_host(&d->m->mem, page);
@@ -76,7 +82,10 @@ static void update_page(void *arg, uint32_t page)
 struct digest_memory digest_memory(struct digester *d)
 {
     d->recent_count = 0;
-    mem_dirty_drain(&d->m->mem, update_page, d);
+    mem_dirty_collect(&d->m->mem);
+    for (uint32_t i = 0; i < d->dirty.count; i++)
+        update_page(d, d->dirty.page[i]);
+    dirty_set_clear(&d->dirty);
     return d->sums;
 }
 
@@ -111,6 +120,16 @@ struct digest_state digest_state(struct digester *d)
     advance(d, &r, s.memory.total, s.devices);
     s.chain = d->chain;
     return s;
+}
+
+uint64_t digest_chain(const struct digester *d)
+{
+    return d->chain;
+}
+
+void digest_set_chain(struct digester *d, uint64_t chain)
+{
+    d->chain = chain;
 }
 
 size_t digest_image_len(void)

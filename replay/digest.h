@@ -29,6 +29,10 @@ void digester_destroy(struct digester *d);
 struct digest_regs digest_regs(struct digester *d);
 struct digest_state digest_state(struct digester *d);
 
+/* The chain as it stands, and back: part of a position in a recording. */
+uint64_t digest_chain(const struct digester *d);
+void digest_set_chain(struct digester *d, uint64_t chain);
+
 /* The memory digest now, without touching the chain. */
 struct digest_memory digest_memory(struct digester *d);
 

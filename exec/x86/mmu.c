@@ -91,6 +91,7 @@ struct mmu {
     uint32_t few_max, few_next; /* mmu_keep_few(): how many, 0 for no limit; and the oldest of few[] */
     uint32_t few[MMU_FEW_MAX];  /* ids of entries; one that was lost meanwhile does no harm here */
     struct bounce bounce_rd, bounce_wr;
+    uint64_t dr[8]; /* the debug registers that the entries were made under */
     struct mmu_stats stats;
 };
 
@@ -519,7 +520,11 @@ void mmu_paging_changed(struct vcpu *v)
 
 void mmu_breakpoints_changed(struct vcpu *v)
 {
-    mmu_drop_all(v->mmu);
+    struct mmu *m = v->mmu;
+    if (!memcmp(m->dr, v->s.dr, sizeof(m->dr)))
+        return;
+    memcpy(m->dr, v->s.dr, sizeof(m->dr));
+    mmu_drop_all(m);
 }
 
 void mmu_code_dropped(struct vcpu *v)

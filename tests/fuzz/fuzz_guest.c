@@ -55,17 +55,12 @@ static struct err *door_start(void *nd, struct nondet_start *out)
     return NULL;
 }
 
-static void ignore_page(void *arg, uint32_t page)
-{
-    (void)arg, (void)page;
-}
-
 static struct err *door_poll(void *nd, uint64_t ticks, struct nondet_event *out)
 {
     struct door *d = nd;
     out->kind = d->idles > IDLES ? ND_STOP : ND_NONE;
     if (d->step && ticks >= d->next) {
-        mem_dirty_drain(&d->m->mem, ignore_page, NULL);
+        mem_dirty_collect(&d->m->mem);
         exec_state_changed(d->m);
         d->next = ticks + d->step * (++d->stops > DENSE_STOPS ? SPARSE : 1);
     }

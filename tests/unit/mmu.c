@@ -244,15 +244,14 @@ static struct outcome run_step(struct machine *m, const struct step *p)
     return out;
 }
 
-static void count_page(void *arg, uint32_t page)
-{
-    *(uint64_t *)arg = (*(uint64_t *)arg ^ page) * UINT64_C(0x100000001b3);
-}
-
-static uint64_t drained(struct machine *m)
+/* Which pages were written since the last time, and in which order. */
+static uint64_t drained(struct machine *m, struct dirty_set *set)
 {
     uint64_t pages = 0;
-    mem_dirty_drain(&m->mem, count_page, &pages);
+    mem_dirty_collect(&m->mem);
+    for (uint32_t i = 0; i < set->count; i++)
+        pages = (pages ^ set->page[i]) * UINT64_C(0x100000001b3);
+    dirty_set_clear(set);
     return pages;
 }
 
@@ -270,6 +269,9 @@ static void fill_tables(struct machine *m, uint64_t seed)
 static void run_seed(uint64_t seed, unsigned steps)
 {
     struct machine *cached = make(), *walked = make();
+    struct dirty_set cached_dirty, walked_dirty;
+    assert_null(dirty_set_add(&cached->mem, &cached_dirty));
+    assert_null(dirty_set_add(&walked->mem, &walked_dirty));
     if (seed % 3 == 1) /* evictions all the time */
         mmu_keep_few(cached->vcpu.mmu, MMU_FEW_MIN + (uint32_t)(seed % 7));
     fill_tables(cached, seed);
@@ -292,11 +294,13 @@ static void run_seed(uint64_t seed, unsigned steps)
         size_t compared = i % 64 && i + 1 < steps ? (1 + TABLES) * PAGE_SIZE : RAM_LEN;
         same = same && !memcmp(cached->mem.host, walked->mem.host, compared);
         if (p.kind == STEP_DRAIN)
-            same = same && drained(cached) == drained(walked);
+            same = same && drained(cached, &cached_dirty) == drained(walked, &walked_dirty);
         if (!same)
             fail_msg("seed %" PRIu64 ", step %u (kind %d, linear 0x%" PRIx64 ", paging %d, pse %d): cached fault %d %" PRIx64
                      ", walked fault %d %" PRIx64, seed, i, p.kind, p.lin, st.paging, st.pse, a.fault, a.value, b.fault, b.value);
     }
+    dirty_set_remove(&cached->mem, &cached_dirty);
+    dirty_set_remove(&walked->mem, &walked_dirty);
     drop(cached);
     drop(walked);
 }
