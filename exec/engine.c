@@ -9,6 +9,7 @@
 #include "exec/x86/hostclass.h"
 #include "exec/x86/host_thunk.h"
 #include "exec/x86/mmu.h"
+#include "exec/x86/probe.h"
 
 const struct engine_ops *const engines[] = {&engine_dbt, &engine_interp, &engine_mixed, NULL};
 
@@ -197,6 +198,8 @@ struct err *exec_attach(struct machine *m)
     struct err *e = thunk_arena_create(THUNK_ARENA_LEN, &c->host_fp);
     if (!e)
         e = mmu_create(&m->vcpu, &m->vcpu.mmu);
+    if (!e)
+        e = probes_create(&m->vcpu, &c->probes);
     if (e) {
         exec_detach(m);
         return e;
@@ -208,8 +211,10 @@ struct err *exec_attach(struct machine *m)
 void exec_detach(struct machine *m)
 {
     mmu_destroy(m->vcpu.mmu);
-    if (m->vcpu.exec)
+    if (m->vcpu.exec) {
         thunk_arena_destroy(cpu_of(&m->vcpu)->host_fp);
+        probes_destroy(cpu_of(&m->vcpu)->probes);
+    }
     free(m->vcpu.exec);
     m->vcpu.mmu = NULL;
     m->vcpu.exec = NULL;

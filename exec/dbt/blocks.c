@@ -7,13 +7,19 @@
 #include "exec/dbt/dbt.h"
 #include "exec/x86/mmu.h"
 
-enum { BUCKETS = 1 << 16, LINE_SHIFT = 6 };
+enum { BUCKETS = 1 << 16, VA_BUCKETS = 1 << 12, LINE_SHIFT = 6 };
 #define UNHASHED UINT32_MAX
 
 static uint32_t bucket_of(uint32_t page, uint64_t va)
 {
     return (uint32_t)((va * UINT64_C(0x9e3779b97f4a7c15) + page * UINT64_C(0xc2b2ae3d27d4eb4f)) >> 48);
 }
+
+static uint32_t va_bucket_of(uint64_t va)
+{
+    return (uint32_t)((va >> PAGE_SHIFT) * UINT64_C(0x9e3779b97f4a7c15) >> 52);
+}
+_Static_assert(VA_BUCKETS == 1 << (64 - 52), "as va_bucket_of() hashes");
 
 static uint64_t lines_of(uint32_t off, uint32_t len) /* off + len <= PAGE_SIZE, len > 0 */
 {
@@ -47,6 +53,8 @@ void block_publish(struct dbt *d, struct block *b, bool findable)
     b->hash_next = findable ? *head : UNHASHED;
     if (findable)
         *head = id;
+    b->va_next = d->va_blocks[va_bucket_of(b->va)];
+    d->va_blocks[va_bucket_of(b->va)] = id;
     for (unsigned part = 0; part < 2; part++) {
         struct part p = part_of(b, part);
         if (p.page == MEM_NO_PAGE)
@@ -125,6 +133,17 @@ static bool code_write(void *self, uint32_t page, uint32_t off, uint32_t len)
     return d->page_blocks[page];
 }
 
+/* Whoever knows them finds entries that jump out, and the run loop does not have them made again. */
+static void code_armed(void *self, uint64_t lin)
+{
+    struct dbt *d = self;
+    for (uint32_t id = d->va_blocks[va_bucket_of(lin)]; id; id = d->block[id - 1].va_next) {
+        struct block *b = &d->block[id - 1];
+        if (!b->dead && lin - b->va < b->len)
+            block_drop(d, b);
+    }
+}
+
 static struct jc_entry nowhere(const struct dbt *d)
 {
     return (struct jc_entry){0, arena_code(&d->arena, d->arena.nowhere)};
@@ -154,6 +173,7 @@ void blocks_flush(struct dbt *d)
                 d->page_blocks[p.page] = 0, d->code_lines[p.page] = 0;
         }
     }
+    memset(d->va_blocks, 0, VA_BUCKETS * sizeof(*d->va_blocks));
     for (unsigned i = 0; i < JUMP_CACHES; i++)
         if (d->jump_caches_used >> i & 1)
             jump_cache_clear(d, i);
@@ -228,18 +248,19 @@ struct err *blocks_init(struct dbt *d)
     d->site = map_zero(SITE_COUNT_MAX * sizeof(*d->site));
     d->link = map_zero(LINK_COUNT_MAX * sizeof(*d->link));
     d->bucket = map_zero(BUCKETS * sizeof(*d->bucket));
+    d->va_blocks = map_zero(VA_BUCKETS * sizeof(*d->va_blocks));
     d->page_blocks = map_zero(pages * sizeof(*d->page_blocks));
     d->code_lines = map_zero(pages * sizeof(*d->code_lines));
     d->jump_caches = map_zero((size_t)JUMP_CACHES * JC_LEN);
     d->ret_caches = map_zero((size_t)RET_CACHES * RC_LEN);
     d->scratch = map_zero(SCRATCH_LEN);
     d->slot = map_zero(INSN_SLOTS * sizeof(*d->slot));
-    if (!d->block || !d->site || !d->link || !d->bucket || !d->page_blocks || !d->code_lines || !d->jump_caches ||
+    if (!d->block || !d->site || !d->link || !d->bucket || !d->va_blocks || !d->page_blocks || !d->code_lines || !d->jump_caches ||
         !d->ret_caches || !d->slot || !d->scratch)
         return err_new(ERR_HOST, "out of memory for translated blocks");
     d->pos = d->arena.first;
     d->cold_pos = d->arena.cold;
-    mmu_add_code_owner(d->v->mmu, (struct code_owner){d, code_write, drop_all, fetch_lost});
+    mmu_add_code_owner(d->v->mmu, (struct code_owner){d, code_write, drop_all, fetch_lost, code_armed});
     return NULL;
 }
 
@@ -252,6 +273,7 @@ void blocks_deinit(struct dbt *d)
     map_free(d->site, SITE_COUNT_MAX * sizeof(*d->site));
     map_free(d->link, LINK_COUNT_MAX * sizeof(*d->link));
     map_free(d->bucket, BUCKETS * sizeof(*d->bucket));
+    map_free(d->va_blocks, VA_BUCKETS * sizeof(*d->va_blocks));
     map_free(d->page_blocks, pages * sizeof(*d->page_blocks));
     map_free(d->code_lines, pages * sizeof(*d->code_lines));
     map_free(d->jump_caches, (size_t)JUMP_CACHES * JC_LEN);

@@ -3,6 +3,7 @@
 #include "exec/dbt/dbt_engine.h"
 #include "exec/interp/interp.h"
 #include "exec/x86/fpu.h"
+#include "exec/x86/probe.h"
 #include "exec/x86/run.h"
 #include "exec/x86/sys.h"
 
@@ -108,12 +109,12 @@ static uint64_t second_page(const struct dbt *d, uint64_t va)
     return d->key.mode == MODE_LONG64 ? next : (uint32_t)next;
 }
 
-/* Whether translated code may run at RIP. RF, which every IRET from a fault leaves behind, says something of one
+/* Whether translated code may run at RIP: nowhere before a probe was asked. RF, which every IRET from a fault leaves behind, says something of one
  * instruction only: that is done here. */
 static bool may_run(struct dbt *d)
 {
     struct vcpu *v = d->v;
-    while (v->ticks < d->end && !run_needs_attention_but_rf(v) && !v->machine->request) {
+    while (v->ticks < d->end && !run_needs_attention_but_rf(v) && !v->machine->request && !probes_at(v)) {
         if (!(v->s.rflags & FL_RF))
             return true;
         interp_step(d->interp, v, d->end);
@@ -170,8 +171,10 @@ static const void *code_at_rip(struct dbt *d, bool plain, const struct link *fro
     if (!b)
         b = (unlikely(d->host_ns) ? translate_measured : translate)(d, va, page, &k, most, !shorten);
     v->brk &= ~(uint32_t)VCPU_BRK_CODE;
-    if (!b || b->count > h->budget)
+    if (!b || b->count > h->budget) {
+        d->interpret = plain;
         return NULL;
+    }
     if (!shorten && !plain &&
         b->page2 == MEM_NO_PAGE) /* a crossing block whose second page was lost must come this way */
         jump_cache_set(d, va, arena_code(&d->arena, b->entry));
@@ -339,7 +342,14 @@ static enum engine_stop dbt_run(struct engine *e, uint64_t until)
             return (enum engine_stop)stop;
         d->end = c->until = MIN(until, v->ticks + SLICE);
         bool step = run_needs_attention_but_rf(v) || event_pending(v);
-        const void *code = step ? NULL : code_at_rip(d, false, NULL);
+        if (!step && probes_at(v)) {
+            if (probes_exec_stop(v))
+                return STOP_PROBE;
+            interp_step(d->interp, v, d->end);
+            continue;
+        }
+        const void *code = step || d->interpret ? NULL : code_at_rip(d, false, NULL);
+        d->interpret = false;
         if (code) {
             enter(d, code);
             continue;

@@ -163,6 +163,7 @@ struct block {
     uint32_t entry, dead_stub; /* positions; the stub is cold */
     uint32_t hash_next;    /* index + 1 */
     uint32_t page_next[2]; /* of the blocks with bytes in page and page2: block_ref() */
+    uint32_t va_next;      /* index + 1: of the blocks, dead ones too, of dbt.va_blocks */
 };
 /* A block's part 0 or 1, as lists of pages hold it; 0 ends a list. */
 static inline uint32_t block_ref(uint32_t index, unsigned part) { return (index + 1) << 1 | part; }
@@ -235,6 +236,8 @@ struct dbt {
     struct engine_options options; /* none of them 0 but by choice */
     uint64_t end;        /* tick at which r15 reaches 0 */
     struct key key;      /* of the running code */
+    bool interpret;      /* what comes next, though it may have a block with groups: that without them is too long. They differ
+                            when one was made while an address inside them was armed */
     uint64_t flush_count; /* whoever kept a position must look again when it changed */
 
     struct block *block; /* BLOCK_COUNT_MAX */
@@ -243,6 +246,7 @@ struct dbt {
     uint32_t blocks, sites, links;
     uint32_t pos, cold_pos; /* next free byte of code: below arena.cold, and behind it */
     uint32_t *bucket;
+    uint32_t *va_blocks;   /* VA_BUCKETS: by linear page */
     uint32_t *page_blocks; /* by page: block_ref() */
     uint64_t *code_lines;  /* by page: 64-byte lines that blocks cover */
     uint8_t *jump_caches;

@@ -1,6 +1,7 @@
 /* exec/dbt/translate.c: from guest bytes to a block: the driver, flags, memory operands, exits. See translate.h. */
 #include "core/base/check.h"
 #include "exec/dbt/translate.h"
+#include "exec/x86/probe.h"
 
 /* ---- flags ---- */
 
@@ -767,6 +768,9 @@ static uint32_t scan(struct tr *t, unsigned most)
     uint32_t off = 0;
     for (t->n = 0; t->n < most; t->n++) {
         t->cur = &t->insn[t->n];
+        uint64_t va = t->va + off;
+        if (t->n && probes_armed(t->d->v, t->long64 ? va : (uint32_t)va))
+            break;
         if (!decode(t, off))
             break;
         off += t->cur->in.len;

@@ -5,6 +5,7 @@
 
 #include "core/base/map.h"
 #include "exec/x86/mmu.h"
+#include "exec/x86/probe.h"
 
 enum {
     BLOCKS = 1 << 16,
@@ -126,7 +127,7 @@ static void decode_page(struct block_cache *bc, struct block *b)
         memset(in, 0, sizeof(*in));
         unsigned avail = MIN((unsigned)INSN_MAX, PAGE_SIZE - off);
         unsigned len = insn_decode(bc->v, page + off, avail, (uint16_t)(off - b->off), in);
-        if (!len || (b->count && (in->flags & INSN_ALONE)))
+        if (!len || (b->count && ((in->flags & INSN_ALONE) || probes_armed_in_pages(bc->v, off))))
             break;
         b->count++;
         off += len;
@@ -154,7 +155,7 @@ static struct block *build(struct block_cache *bc, uint64_t lin, uint32_t page)
         flush(bc);
     struct block *b = &bc->block[bc->blocks];
     *b = (struct block){.insns = &bc->insn[bc->insns], .page = page, .off = (uint16_t)(lin & PAGE_MASK),
-                        .mode = cpu_of(bc->v)->mode};
+                        .mode = cpu_of(bc->v)->mode, .generation = probes_generation(bc->v)};
     decode_page(bc, b);
     if (!b->count) {
         b->transient = true;
@@ -164,6 +165,18 @@ static struct block *build(struct block_cache *bc, uint64_t lin, uint32_t page)
     bc->insns += b->count;
     publish(bc, b);
     return b;
+}
+
+/* Addresses were armed since the block was made, and its links with it: it ends before the first of them. */
+static void shorten(struct block_cache *bc, struct block *b)
+{
+    b->generation = probes_generation(bc->v);
+    for (unsigned i = 1; i < b->count; i++) {
+        if (!probes_armed_in_pages(bc->v, (uint32_t)b->off + b->insns[i].off))
+            continue;
+        b->count = (uint8_t)i;
+        b->len = b->insns[i].off;
+    }
 }
 
 static struct block *open_bus_block(struct block_cache *bc, uint64_t lin)
@@ -195,6 +208,8 @@ struct block *block_lookup(struct block_cache *bc, uint64_t lin)
         if (b->page == page && b->off == off && b->mode == mode) {
             if (unlikely(b->transient))
                 decode_crossing(bc, b, lin);
+            else if (unlikely(b->generation != probes_generation(bc->v)))
+                shorten(bc, b);
             return b;
         }
     }
@@ -219,7 +234,7 @@ struct err *block_cache_create(struct vcpu *v, struct block_cache **out)
         block_cache_destroy(bc);
         return err_new(ERR_HOST, "out of memory for the block cache");
     }
-    mmu_add_code_owner(v->mmu, (struct code_owner){bc, code_write, flush, NULL});
+    mmu_add_code_owner(v->mmu, (struct code_owner){bc, code_write, flush, NULL, NULL});
     *out = bc;
     return NULL;
 }

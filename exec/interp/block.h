@@ -21,6 +21,7 @@ struct block {
     uint16_t off, len; /* bytes within the page; a crossing block's len reaches beyond it */
     uint8_t count;     /* instructions */
     uint8_t mode;      /* enum cpu_mode */
+    uint32_t generation; /* probes_generation() when it was last seen to hold no armed address */
     bool transient;    /* must be looked up at each entry: reaches into the next page, or lies on a device */
     /* Successors seen last. Valid while the epoch is cpu->code_epoch and the linear address is the wanted one. */
     struct { uint64_t lin, epoch; struct block *to; } link[BLOCK_LINKS];

@@ -12,6 +12,7 @@
 
 #include "exec/interp/block.h"
 #include "exec/x86/mmu.h"
+#include "exec/x86/probe.h"
 #include "exec/x86/run.h"
 #include "exec/x86/sys.h"
 
@@ -98,17 +99,19 @@ static void run_fast(struct interp *it, struct vcpu *v, struct cpu *c)
             return;
         uint64_t lin = fetch_lin(v, c);
         struct block *next = follow_link(b, c, lin);
+        if (!next && probes_armed(v, lin)) /* nothing links to it */
+            return;
         b = next ? next : find_next(it, b, c, lin);
     }
 }
 
-/* One instruction, with everything that the architecture ties to instruction ends. Of a REP string one iteration, or,
- * when RF is all that there is to look at, as many as fit. */
+/* One instruction, with everything that the architecture ties to instruction ends. Of a REP string one iteration, or, when
+ * there is nothing to look at but RF, as many as fit. */
 static void step(struct interp *it, struct vcpu *v, struct cpu *c)
 {
     uint64_t until = c->until, rip = v->s.r[R_RIP];
     bool tf = v->s.rflags & FL_TF, rf = v->s.rflags & FL_RF;
-    bool many = rf && !run_needs_attention_but_rf(v);
+    bool many = !run_needs_attention_but_rf(v);
 
     if (!rf && (v->s.dr[7] & DR7_ENABLES))
         debug_fetch_check(v, fetch_lin(v, c));
@@ -154,6 +157,8 @@ static enum engine_stop interp_run(struct engine *e, uint64_t until)
         }
         if (v->s.activity == VCPU_HALTED)
             return STOP_HALT;
+        if (probes_at(v) && probes_exec_stop(v))
+            return STOP_PROBE;
         if (run_needs_attention(v))
             step(it, v, c);
         else

@@ -196,6 +196,8 @@ static inline bool must_stop(struct vcpu *v) { return v->brk || v->s.pending_db 
 static inline void rep_end(struct vcpu *v, const struct insn *in, uint64_t done, bool finished)
 {
     v->ticks += done - 1;
+    if (!finished)
+        vcpu_rep_goes_on(v);
     v->s.r[R_RIP] = finished ? insn_next(v, in) : insn_rip(v, in);
 }
 

@@ -46,6 +46,10 @@ struct cpu {
 
     struct { bool active; } bounce; /* an rmw()/wr() waits for its commit; see access.h */
     bool own_step;           /* private to debug.c: the running instruction has decided about its single-step trap */
+    struct probes *probes;   /* of probe.h, which writes what follows */
+    bool probe_exec, probe_data; /* whether any address is armed; whether any data is watched */
+    uint8_t probe_hits, probe_hits_kept; /* by the running instruction; of these, how many stay when it faults */
+    struct { uint64_t ticks, rip; } rep; /* where the last iteration of REP that was not the last of all left the vCPU */
     struct thunk_arena *host_fp; /* host_thunk.h: what FP and vector instructions run in */
     const void *interp;      /* private to interp/ */
 };
@@ -65,6 +69,14 @@ uint64_t vcpu_rip(struct vcpu *v);
 uint64_t vcpu_ticks(struct vcpu *v);
 /* Before calling into a device or reading time: publish vcpu_ticks() to the clock. */
 static inline void vcpu_publish_ticks(struct vcpu *v) { v->machine->clock.now_ticks = vcpu_ticks(v); }
+
+/* The running iteration of REP is not the last one. */
+static inline void vcpu_rep_goes_on(struct vcpu *v)
+{
+    struct cpu *c = cpu_of(v);
+    c->rep.ticks = vcpu_ticks(v) + 1;
+    c->rep.rip = vcpu_rip(v);
+}
 
 /* Leave the instruction with a fault. It has changed nothing. */
 _Noreturn void vcpu_raise(struct vcpu *v, enum vector vec);                    /* no error code */

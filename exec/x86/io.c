@@ -87,6 +87,8 @@ static void string_done(struct vcpu *v, const struct insn *in, unsigned reg)
         set_masked(v, R_RCX, in->addr_mask, v->s.r[R_RCX] - 1);
         again = v->s.r[R_RCX] & in->addr_mask;
     }
+    if (again)
+        vcpu_rep_goes_on(v);
     v->s.r[R_RIP] = again ? self : next;
 }
 

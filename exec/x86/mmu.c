@@ -26,6 +26,7 @@
 #include "core/base/map.h"
 #include "core/cpu.h"
 #include "exec/x86/access.h"
+#include "exec/x86/probe.h"
 #include "exec/x86/sys.h"
 #include "exec/x86/walk.h"
 
@@ -527,12 +528,60 @@ void mmu_breakpoints_changed(struct vcpu *v)
     mmu_drop_all(m);
 }
 
+static bool is_data(uint32_t i) { return i % SPACE_ENTRIES / TLB_SIZE < MMU_CACHED; }
+
+static void drop_data_of_page(struct mmu *m, uint32_t page)
+{
+    for (uint32_t id = m->page_head[page], next; id; id = next) {
+        next = m->link[id - 1].page_next;
+        if (is_data(id - 1))
+            drop_entry(m, id - 1);
+    }
+}
+
+static void drop_data_at(struct mmu *m, uint64_t lin)
+{
+    for (const struct space *sp = m->space; sp < m->space + SPACES; sp++)
+        for (unsigned array = 0; array < MMU_CACHED; array++) {
+            uint32_t i = entry_index(m, sp, array, lin);
+            if (m->entry[i].tag_r == lin)
+                drop_entry(m, i);
+        }
+}
+
+void mmu_drop_data(struct vcpu *v, uint64_t first, uint64_t last, bool physical)
+{
+    enum { PAGES_MAX = 64 }; /* more: dropping all is less work */
+    struct mmu *m = v->mmu;
+    uint64_t pages = ((last - first) >> PAGE_SHIFT) + 1;
+    if (pages > PAGES_MAX) {
+        mmu_drop_all(m);
+        return;
+    }
+    for (uint64_t i = 0; i < pages; i++) {
+        uint64_t at = first + (i << PAGE_SHIFT);
+        uint32_t page = physical ? mem_page(m->mem, gpa(at)) : MEM_NO_PAGE;
+        if (!physical)
+            drop_data_at(m, at);
+        else if (page != MEM_NO_PAGE)
+            drop_data_of_page(m, page);
+    }
+}
+
 void mmu_code_dropped(struct vcpu *v)
 {
     struct mmu *m = v->mmu;
     m->epoch_floor = ++m->epoch_clock;
     publish_epoch(m);
     v->brk |= VCPU_BRK_CODE;
+}
+
+void mmu_code_armed(struct vcpu *v, uint64_t lin)
+{
+    const struct mmu *m = v->mmu;
+    for (unsigned i = 0; i < CODE_OWNERS_MAX; i++)
+        if (m->owner[i].code_armed)
+            m->owner[i].code_armed(m->owner[i].self, lin);
 }
 
 void mmu_drop_code(struct vcpu *v)
@@ -638,6 +687,8 @@ static void fill_data(struct vcpu *v, uint64_t lin, enum mmu_mode mode, uint32_t
     struct mmu *m = v->mmu;
     if (unlikely(v->s.dr[7] & DR7_ENABLES) && page_watched(v, lin))
         return; /* every access must come this way, to be compared with the breakpoints */
+    if (unlikely(cpu_of(v)->probe_data) && probes_watch_page(v, lin, w->gpa))
+        return; /* likewise */
     uint32_t i = fill(m, mode, lin, page, w);
     struct link *l = &m->link[i];
     l->may_write = w->dirty && walk_check(v, w, ACC_WRITE, mode) == WALK_OK && !(m->mem->trace[page] & PAGE_ROM);
@@ -645,9 +696,10 @@ static void fill_data(struct vcpu *v, uint64_t lin, enum mmu_mode mode, uint32_t
         m->entry[i].tag_w = lin & ~(uint64_t)PAGE_MASK;
 }
 
-static void set_part(const struct mmu *m, struct span_part *p, uint64_t gpa_v, uint32_t len)
+static void set_part(const struct mmu *m, struct span_part *p, uint64_t lin, uint64_t gpa_v, uint32_t len)
 {
     p->gpa = gpa_v;
+    p->lin = lin;
     p->len = len;
     p->page = mem_page(m->mem, gpa(gpa_v));
     p->host = p->page == MEM_NO_PAGE ? NULL : mem_page_host(m->mem, p->page) + (gpa_v & PAGE_MASK);
@@ -704,7 +756,7 @@ void mmu_span(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, e
     for (unsigned i = 0; i < p.count; i++) { /* nothing faults from here on */
         if (is_write(acc) && !w[i].dirty)
             walk_commit(v, &w[i], true);
-        set_part(m, &out->part[i], w[i].gpa, i ? len - p.head : p.head);
+        set_part(m, &out->part[i], p.at[i], w[i].gpa, i ? len - p.head : p.head);
         if (out->part[i].page != MEM_NO_PAGE)
             fill_data(v, p.at[i], mode, out->part[i].page, &w[i]);
     }
@@ -732,8 +784,16 @@ static void device_io(struct vcpu *v, const struct span_part *p, uint8_t *buf, b
     v->brk |= VCPU_BRK_EVENT;
 }
 
+static void watch(struct vcpu *v, const struct span *sp, bool write)
+{
+    for (unsigned i = 0; i < 2 && sp->part[i].len; i++)
+        probes_access(v, sp->part[i].lin, sp->part[i].gpa, sp->part[i].len, write);
+}
+
 void span_read(struct vcpu *v, const struct span *sp, void *buf)
 {
+    if (unlikely(cpu_of(v)->probe_data))
+        watch(v, sp, false);
     uint8_t *to = buf;
     for (unsigned i = 0; i < 2 && sp->part[i].len; to += sp->part[i].len, i++) {
         if (sp->part[i].host)
@@ -747,6 +807,8 @@ void span_write(struct vcpu *v, const struct span *sp, const void *buf)
 {
     struct mem *mem = v->mmu->mem;
     const uint8_t *from = buf;
+    if (unlikely(cpu_of(v)->probe_data))
+        watch(v, sp, true);
     for (unsigned i = 0; i < 2 && sp->part[i].len; from += sp->part[i].len, i++) {
         const struct span_part *p = &sp->part[i];
         if (!p->host)

@@ -39,7 +39,7 @@ static inline uint8_t *tlb_host(const struct tlb_entry *e, uint64_t lin) { retur
 enum mmu_access { ACC_READ, ACC_WRITE, ACC_RMW /* checked and faulting as a write */, ACC_FETCH };
 
 /* A translated range of at most 4 KiB, in at most two pages. Host pointers stay valid until the instruction ends. */
-struct span_part { uint8_t *host; /* NULL: a device, or nothing */ uint64_t gpa; uint32_t page; uint32_t len; };
+struct span_part { uint8_t *host; /* NULL: a device, or nothing */ uint64_t gpa, lin; uint32_t page; uint32_t len; };
 struct span { struct span_part part[2]; uint32_t len; };
 
 /* Translate [lin, lin+len), len 1..4096, or raise #PF, #GP(0)/#SS(0) (non-canonical; by `seg`, pass S_DS for implicit
@@ -75,6 +75,8 @@ uint32_t mmu_fetch_page(struct vcpu *v, uint64_t lin);
 
 /* Code was dropped: no link between blocks made so far may be followed (cpu->code_epoch changes everywhere). */
 void mmu_code_dropped(struct vcpu *v);
+/* Tell the code owners; then call mmu_code_dropped(), once for all such addresses. */
+void mmu_code_armed(struct vcpu *v, uint64_t lin);
 /* Have the code owner drop all code: memory may have changed behind its back. */
 void mmu_drop_code(struct vcpu *v);
 
@@ -86,6 +88,8 @@ bool mmu_debug_translate(struct vcpu *v, gva_t va, gpa_t *out);
 void mmu_paging_changed(struct vcpu *v);
 /* Data breakpoints (DR0-3, DR7) changed: pages they cover leave the TLB, so that accesses take the slow path. */
 void mmu_breakpoints_changed(struct vcpu *v);
+/* Data probes (probe.h) cover [first, last] from now on, linear or physical; page-aligned. Those pages leave the data TLB. */
+void mmu_drop_data(struct vcpu *v, uint64_t first, uint64_t last, bool physical);
 /* Select the data TLB of cpu->mmu_mode and the code epoch of the CPL. Called by cpu_mode_update(). */
 void mmu_mode_changed(struct vcpu *v);
 
@@ -103,12 +107,15 @@ void mmu_keep_few(struct mmu *m, uint32_t max);
  *   code_write   bytes of a page with PAGE_TRACE_CODE are about to change; returns whether code of the page is left. The
  *                trace ends when nobody has any.
  *   drop_all     memory may have changed behind everybody's back
+ *   code_armed   may be NULL: whatever begins at the linear address `lin` is to be executed by itself from now on: code that
+ *                holds it must not be entered any more (probe.h); between runs
  *   fetch_lost   may be NULL: the fetch entry of the linear page `lin` was lost in a space, for CPL 3 or below */
 struct code_owner {
     void *self;
     bool (*code_write)(void *self, uint32_t page, uint32_t off, uint32_t len);
     void (*drop_all)(void *self);
     void (*fetch_lost)(void *self, unsigned space, bool user, uint64_t lin);
+    void (*code_armed)(void *self, uint64_t lin);
 };
 enum { CODE_OWNERS_MAX = 3 };
 void mmu_add_code_owner(struct mmu *m, struct code_owner owner);

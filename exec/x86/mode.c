@@ -72,18 +72,24 @@ uint64_t vcpu_ticks(struct vcpu *v)
 
 /* ---- raising ---- */
 
-void vcpu_raise(struct vcpu *v, enum vector vec)
+static struct cpu *begin_fault(struct vcpu *v)
 {
     struct cpu *c = cpu_of(v);
     memset(&c->fault, 0, sizeof(c->fault));
+    c->probe_hits = c->probe_hits_kept;
+    return c;
+}
+
+void vcpu_raise(struct vcpu *v, enum vector vec)
+{
+    struct cpu *c = begin_fault(v);
     c->fault.vector = (uint8_t)vec;
     longjmp(c->unwind, 1);
 }
 
 void vcpu_raise_err(struct vcpu *v, enum vector vec, uint32_t error)
 {
-    struct cpu *c = cpu_of(v);
-    memset(&c->fault, 0, sizeof(c->fault));
+    struct cpu *c = begin_fault(v);
     c->fault.vector = (uint8_t)vec;
     c->fault.has_error = true;
     c->fault.error = error;
@@ -92,8 +98,7 @@ void vcpu_raise_err(struct vcpu *v, enum vector vec, uint32_t error)
 
 void vcpu_raise_pf(struct vcpu *v, uint64_t lin, uint32_t error)
 {
-    struct cpu *c = cpu_of(v);
-    memset(&c->fault, 0, sizeof(c->fault));
+    struct cpu *c = begin_fault(v);
     c->fault.vector = VEC_PF;
     c->fault.has_error = true;
     c->fault.error = error;
@@ -104,8 +109,7 @@ void vcpu_raise_pf(struct vcpu *v, uint64_t lin, uint32_t error)
 
 void vcpu_raise_db(struct vcpu *v, uint32_t dr6_bits)
 {
-    struct cpu *c = cpu_of(v);
-    memset(&c->fault, 0, sizeof(c->fault));
+    struct cpu *c = begin_fault(v);
     c->fault.vector = VEC_DB;
     c->fault.db = dr6_bits;
     longjmp(c->unwind, 1);

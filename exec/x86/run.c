@@ -2,11 +2,14 @@
 #include "exec/x86/run.h"
 
 #include "exec/x86/insn.h"
+#include "exec/x86/probe.h"
 
 int run_due_stop(struct vcpu *v, uint64_t until)
 {
     struct machine *m = v->machine;
     struct cpu *c = cpu_of(v);
+    if (unlikely(c->probe_hits))
+        return probes_stop(v);
     if (m->request)
         return STOP_REQUEST;
     if (m->clock.deadline_moved)

@@ -3,6 +3,7 @@
  * Everything of the old and the new TSS is translated before the first write. From the commit on the new task runs: the
  * rest of the switch (segment descriptors, the error code) may fault, and such a fault is the new task's. */
 #include "exec/x86/insn.h"
+#include "exec/x86/probe.h"
 #include "exec/x86/seg.h"
 #include "exec/x86/sys.h"
 
@@ -252,6 +253,7 @@ void task_switch(struct vcpu *v, uint16_t sel, enum task_why why, unsigned ext, 
         vcpu_raise_err(v, VEC_GP, 0);
     debug_own_step(v, false);
     commit(v, &t, why, next_rip);
+    probes_keep(v);
 
     /* While the switching instruction is current, a fault's RIP is R_RIP plus its offset in the block. */
     uint64_t rip = v->s.r[R_RIP];

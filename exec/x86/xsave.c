@@ -32,6 +32,7 @@ static struct span piece(const struct span *sp, uint32_t off, uint32_t len)
         }
         p.host = p.host ? p.host + off : NULL;
         p.gpa += off;
+        p.lin += off;
         p.len = MIN(p.len - off, len);
         off = 0;
         len -= p.len;
