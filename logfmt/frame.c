@@ -45,7 +45,7 @@ void frame_header_encode(const struct frame *f, uint64_t salt, uint8_t out[FRAME
 /* Types of a newer version may be longer, when they can be skipped without being read. */
 static bool frame_len_good(const struct frame *f)
 {
-    bool known = f->type >= FRAME_CONTENT && f->type <= FRAME_FOOTER;
+    bool known = f->type >= FRAME_CONTENT && f->type <= FRAME_CHECKPOINT;
     if (known && f->raw_len > LOG_FRAME_RAW_MAX)
         return false;
     return f->flags & FRAME_ZSTD ? f->stored_len < f->raw_len : f->stored_len == f->raw_len;

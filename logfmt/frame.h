@@ -49,7 +49,7 @@ enum frame_type {
     FRAME_EVENTS = 3,
     FRAME_INDEX = 4,
     FRAME_FOOTER = 5,
-    FRAME_CHECKPOINT = 6, /* reserved; always skippable */
+    FRAME_CHECKPOINT = 6, /* a part of a checkpoint; always skippable */
     FRAME_DISK = 7,       /* reserved: blocks of a disk image */
 };
 
@@ -62,9 +62,15 @@ enum {
     BLOB_ENTRY_FIXED_LEN = 36,
 };
 
+enum checkpoint_part {
+    CHECKPOINT_PAGES = 1, /* contents of pages */
+    CHECKPOINT_STATE = 2, /* varints: page frames before this one, pages, each page's number less the one before times
+                             two, plus one when it is zero; then the state, to the end */
+};
+
 struct frame {
     uint8_t type, flags;
-    uint16_t events;     /* FRAME_EVENTS: their number, 0 otherwise */
+    uint16_t events;     /* FRAME_EVENTS: their number; FRAME_CHECKPOINT: enum checkpoint_part; 0 otherwise */
     uint32_t raw_len;    /* payload, unpacked */
     uint32_t stored_len; /* payload in the file */
     struct log_pos first;

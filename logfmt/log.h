@@ -33,6 +33,9 @@ enum {
     LOG_FRAME_EVENTS_MAX = 1 << 15, /* events in a frame */
     LOG_BLOBS_MAX = 64,            /* blobs in a recording */
     LOG_BLOB_ROLE_MAX = 64,        /* bytes of a role, 1 at least */
+    LOG_CHECKPOINT_PAGE = 4096,    /* bytes of a page of a checkpoint */
+    LOG_CHECKPOINT_FRAME_PAGES = 256, /* pages in a frame */
+    LOG_CHECKPOINTS_MAX = 1 << 20, /* checkpoints in a recording */
 };
 #define LOG_BLOB_LEN_MAX GIB(4)     /* bytes of a blob */
 #define LOG_INDEX_MAX (UINT32_C(1) << 26) /* event frames in a recording (two years of one a second) */
@@ -87,6 +90,20 @@ must_check struct err *log_writer_blob(struct log_writer *w, const char *role, c
 
 /* Append an event at `ticks` (not less than the previous event's). Buffered: up to 64 KiB until a frame is written. */
 must_check struct err *log_writer_event(struct log_writer *w, uint64_t ticks, const struct log_event *ev);
+
+/* A state that a replay may start from: opaque bytes, and the pages that changed since the checkpoint before. It stands at
+ * `ticks` (not less than the last event's), before the next event, and changes nothing for who does not know it. */
+struct log_checkpoint_source {
+    const uint8_t *state;
+    size_t state_len;
+    const uint32_t *page; /* numbers, ascending */
+    size_t pages;
+    const uint8_t *(*content)(void *arg, uint32_t page); /* LOG_CHECKPOINT_PAGE bytes; NULL: zeroes */
+    void *arg;
+};
+/* *written: false when it is too large for the format (more than some 300,000 pages): nothing was written then. */
+must_check struct err *log_writer_checkpoint(struct log_writer *w, uint64_t ticks, const struct log_checkpoint_source *c,
+                                             bool *written);
 
 /* Hand everything buffered to the kernel: from here on it survives the death of this process. Cheap when empty. */
 must_check struct err *log_writer_flush(struct log_writer *w);
@@ -157,6 +174,24 @@ must_check struct err *log_reader_next(struct log_reader *r, struct log_pos *pos
  * and means the end. Errors as above. */
 must_check struct err *log_reader_seek(struct log_reader *r, uint64_t seq);
 must_check struct err *log_reader_seek_ticks(struct log_reader *r, uint64_t ticks);
+
+/* Checkpoints, in the order of their positions. Looking for them costs a look at each of their frames' headers. One that is
+ * damaged ends the list. */
+must_check struct err *log_reader_find_checkpoints(struct log_reader *r, size_t *count_out);
+struct log_checkpoint {
+    struct log_pos pos;        /* seq: of the event that follows */
+    const uint8_t *state;      /* borrowed until the next call on `r`, as is `page` */
+    size_t state_len;
+    const struct log_checkpoint_page { uint32_t page; bool zero; } *page;
+    size_t pages;
+    const uint64_t *content;   /* where its page frames are, for log_reader_checkpoint_content(); lives as long as `r` */
+    size_t content_frames;
+};
+must_check struct err *log_reader_checkpoint(struct log_reader *r, size_t i, struct log_checkpoint *out);
+/* The contents of LOG_CHECKPOINT_FRAME_PAGES pages (fewer in a checkpoint's last frame), of those that are not zero, in
+ * their order. *data is borrowed until the next call on `r`. */
+must_check struct err *log_reader_checkpoint_content(struct log_reader *r, uint64_t offset, const uint8_t **data,
+                                                     size_t *pages);
 
 /* Content. Blobs live as long as the reader. */
 size_t log_reader_blob_count(const struct log_reader *r);

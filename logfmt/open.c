@@ -208,6 +208,7 @@ static struct err *open_closed(struct log_reader *r, bool *ok_out)
     if (!e && *ok_out) {
         r->summary.state = LOG_CLOSED;
         r->summary.last = p.frame.first;
+        r->events_end = footer.index_offset;
     }
     return e;
 }
@@ -290,6 +291,7 @@ static struct err *open_unclosed(struct log_reader *r)
     struct scan s = {.frame = r->content_frames};
     r->index_count = 0;
     r->index.len = 0;
+    r->events_end = r->events_offset;
     r->summary.state = LOG_TRUNCATED;
     for (uint64_t offset = r->events_offset; offset < r->src.len; s.frame++) {
         struct pulled p;
@@ -302,7 +304,7 @@ static struct err *open_unclosed(struct log_reader *r)
             return e;
         if (p.fault)
             break;
-        offset = p.end;
+        offset = r->events_end = p.end;
     }
     return find_last_event(r);
 }

@@ -20,6 +20,9 @@ void log_reader_close(struct log_reader *r)
     buf_deinit(&r->stored);
     buf_deinit(&r->raw);
     buf_deinit(&r->index);
+    buf_deinit(&r->checkpoints);
+    buf_deinit(&r->checkpoint_frames);
+    buf_deinit(&r->checkpoint_pages);
     free(r->name);
     free(r);
 }

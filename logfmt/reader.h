@@ -28,6 +28,11 @@ struct log_reader {
     struct blob_entry blobs[LOG_BLOBS_MAX];
     struct buf index; /* struct index_entry[] */
     size_t index_count;
+    uint64_t events_end; /* where the last frame that was found whole ends, index and footer not counted */
+
+    struct buf checkpoints; /* struct checkpoint_entry[] */
+    struct buf checkpoint_frames; /* uint64_t[]: offsets of page frames */
+    struct buf checkpoint_pages; /* scratch: struct log_checkpoint_page[] */
 
     /* The events. Invariant: the next one to return is the first with seq >= want.seq and ticks >= want.ticks, and it
      * is not in a frame before `frame`. So whatever fails can be tried again, with the same result. */

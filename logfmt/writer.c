@@ -256,6 +256,69 @@ struct err *log_writer_flush(struct log_writer *w)
     return e ? e : flush_events(w);
 }
 
+/* ---- Checkpoints ---- */
+
+enum { CHECKPOINT_LEVEL = 1 }; /* they are many bytes, in the middle of a recording */
+
+static struct err *write_part(struct log_writer *w, uint64_t ticks, enum checkpoint_part part)
+{
+    struct frame f = {.type = FRAME_CHECKPOINT, .flags = FRAME_SKIPPABLE, .events = (uint16_t)part,
+                      .first = {w->next_seq, ticks}};
+    return write_frame(w, f, w->payload.data, w->payload.len, CHECKPOINT_LEVEL);
+}
+
+/* Those that are not zero. *frames: how many frames they took. */
+static struct err *write_pages(struct log_writer *w, uint64_t ticks, const struct log_checkpoint_source *c, size_t *frames)
+{
+    size_t in_frame = 0;
+    struct err *e = NULL;
+    *frames = 0;
+    for (size_t i = 0; i < c->pages && !e; i++) {
+        const uint8_t *data = c->content(c->arg, c->page[i]);
+        if (!in_frame)
+            w->payload.len = 0;
+        if (data && !buf_put(&w->payload, data, LOG_CHECKPOINT_PAGE))
+            return fail_memory(w);
+        in_frame += data != NULL;
+        if (in_frame < LOG_CHECKPOINT_FRAME_PAGES && (i + 1 < c->pages || !in_frame))
+            continue;
+        e = write_part(w, ticks, CHECKPOINT_PAGES);
+        ++*frames;
+        in_frame = 0;
+    }
+    return e;
+}
+
+/* False: memory is short. */
+static bool put_state(struct log_writer *w, const struct log_checkpoint_source *c, size_t frames)
+{
+    w->payload.len = 0;
+    bool ok = buf_put_varint(&w->payload, frames) && buf_put_varint(&w->payload, c->pages);
+    uint32_t before = 0;
+    for (size_t i = 0; i < c->pages && ok; before = c->page[i++]) {
+        bool zero = !c->content(c->arg, c->page[i]);
+        ok = buf_put_varint(&w->payload, (uint64_t)(c->page[i] - before) << 1 | zero);
+    }
+    return ok && buf_put(&w->payload, c->state, c->state_len);
+}
+
+struct err *log_writer_checkpoint(struct log_writer *w, uint64_t ticks, const struct log_checkpoint_source *c, bool *written)
+{
+    enum { NUMBER_MAX = 5 }; /* bytes of a page's number */
+    struct err *e = check_usable(w);
+    size_t frames;
+    *written = !e && c->pages * NUMBER_MAX + c->state_len + 2 * VARINT_MAX < LOG_FRAME_RAW_MAX;
+    if (e || !*written)
+        return e;
+    CHECK(ticks >= w->last_ticks, "a checkpoint at %" PRIu64 " after an event at %" PRIu64, ticks, w->last_ticks);
+    e = flush_events(w);
+    if (!e)
+        e = write_pages(w, ticks, c, &frames);
+    if (e)
+        return e;
+    return put_state(w, c, frames) ? write_part(w, ticks, CHECKPOINT_STATE) : fail_memory(w);
+}
+
 /* ---- The end ---- */
 
 static struct err *write_index(struct log_writer *w)
