@@ -21,6 +21,8 @@ static const struct command commands[] = {
     {"replay", "replay FILE [options]", "re-execute a recording and verify it", CMD_REPLAY, cmd_replay},
     {"info", "info FILE [--json]", "what a recording is, and its size", CMD_INFO, cmd_info},
     {"dump", "dump FILE [--json]", "the events of a recording, one a line", CMD_DUMP, cmd_dump},
+    {"index", "index FILE [-o NEW]", "put checkpoints into a recording, for a quick start anywhere in it", CMD_INDEX,
+     cmd_index},
     {"bisect", "bisect FILE [options]", "the first instruction that two engines execute differently", CMD_BISECT,
      cmd_bisect},
     {"help", "help [COMMAND]", "this, or the options of a command", 0, cmd_help},

@@ -5,19 +5,8 @@
 #include "replay/digest.h"
 #include "replay/guest.h"
 #include "replay/recorder.h"
+#include "replay/recording.h"
 #include "replay/replayer.h"
-
-static struct err *write_blobs(struct log_writer *w, const struct boot_image *img)
-{
-    struct err *e = NULL;
-    if (img->kernel)
-        e = log_writer_blob(w, "kernel", img->kernel, img->kernel_len);
-    if (!e && img->initrd)
-        e = log_writer_blob(w, "initrd", img->initrd, img->initrd_len);
-    if (!e && img->firmware)
-        e = log_writer_blob(w, "firmware", img->firmware, img->firmware_len);
-    return e ? e : log_writer_blob(w, "cmdline", img->cmdline, strlen(img->cmdline));
-}
 
 /* The machine runs and everything is in place: record to the end. */
 static struct err *record_run(const struct options *o, struct guest *g, struct vm *vm, struct recorder *r, int *status)
@@ -41,11 +30,12 @@ static struct err *record(const struct options *o, struct guest *g, struct log_w
 {
     struct recorder *r;
     struct vm vm;
-    struct err *e = write_blobs(w, &g->spec.image);
+    struct err *e = recording_write_image(w, &g->spec.image);
     if (!e)
         e = recorder_create(live_door(g->live), w, &r);
     if (e)
         return e;
+    recorder_set_checkpoints(r, o->checkpoint_ns);
     e = vm_create(&g->spec, recorder_door(r), &vm);
     if (!e) {
         guest_image_loaded(g);

@@ -1,4 +1,5 @@
 /* replay/cmd_replay.c: `hyperwind replay`: re-execute a recording and verify it. */
+#include "replay/branch.h"
 #include "replay/commands.h"
 #include "replay/console.h"
 #include "replay/options.h"
@@ -26,6 +27,9 @@ static struct err *verdict(struct replayer *r, const struct options *o, const st
 {
     struct replay_end rec = replayer_end(r);
     uint64_t ticks = vm->machine->vcpu.ticks;
+    if (o->live && (end != END_LIMIT || ticks != o->to || replayer_limit(r) == ticks))
+        return err_new(ERR_RANGE, "--to %" PRIu64 " --live: the guest has ended at tick %" PRIu64 ", before it can go live",
+                       o->to, ticks);
     if (end == END_LIMIT && o->to <= ticks && replayer_limit(r) != ticks) {
         fprintf(stderr, "hyperwind: replay verified up to tick %" PRIu64 " of %" PRIu64 "\n", ticks, rec.ticks);
         return NULL;
@@ -70,7 +74,8 @@ static struct err *run(struct replayer *r, const struct options *o, const struct
     return e;
 }
 
-static struct err *replay(struct recording *rec, const struct options *o, struct console *con, int *status)
+/* `g`: of --live, NULL otherwise. */
+static struct err *replay(struct recording *rec, const struct options *o, struct console *con, struct guest *g, int *status)
 {
     struct replayer *r;
     struct vm vm;
@@ -82,10 +87,13 @@ static struct err *replay(struct recording *rec, const struct options *o, struct
     spec.engine = o->engine;
     e = vm_create(&spec, replayer_door(r), &vm);
     if (!e) {
-        recording_image_loaded(rec);
+        if (!o->output) /* or it is to be written once more */
+            recording_image_loaded(rec);
         e = run(r, o, &vm, con, status);
         if (e && err_code(e) == ERR_DIVERGED)
             replayer_explain(r, stderr);
+        if (!e && g)
+            e = branch_run(o, rec, r, g, &vm, status);
         replayer_destroy(r);
         vm_destroy(&vm);
         return e;
@@ -101,10 +109,19 @@ struct err *replay_file(const char *path, const struct options *o, int *status)
     struct err *e = recording_open(path, o->force, &rec);
     if (e)
         return e;
-    e = console_open_output(&con);
-    if (!e)
-        e = replay(&rec, o, con, status);
-    console_close(con);
+    if (o->live) {
+        struct guest g;
+        e = guest_open_outside(o, rec.spec.host_clock, &g);
+        if (!e) {
+            e = replay(&rec, o, g.console, &g, status);
+            guest_close(&g);
+        }
+    } else {
+        e = console_open_output(&con);
+        if (!e)
+            e = replay(&rec, o, con, NULL, status);
+        console_close(con);
+    }
     recording_close(&rec);
     return e ? err_wrap(e, "%s", path) : NULL;
 }

@@ -10,6 +10,7 @@ must_check struct err *cmd_record(int argc, char **argv, int *status);
 must_check struct err *cmd_replay(int argc, char **argv, int *status);
 must_check struct err *cmd_info(int argc, char **argv, int *status);
 must_check struct err *cmd_bisect(int argc, char **argv, int *status);
+must_check struct err *cmd_index(int argc, char **argv, int *status);
 must_check struct err *cmd_dump(int argc, char **argv, int *status);
 
 struct options;

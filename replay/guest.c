@@ -81,6 +81,25 @@ static struct err *load_image(const struct options *o, struct guest *g)
     return NULL;
 }
 
+static struct err *open_outside(struct guest *g, bool host_clock)
+{
+    struct err *e = console_open(g->options->console, &g->console);
+    if (!e)
+        e = live_create(g->console, host_clock, &stop_wanted, &g->live);
+    if (!e)
+        catch_signals();
+    return e;
+}
+
+struct err *guest_open_outside(const struct options *o, bool host_clock, struct guest *g)
+{
+    *g = (struct guest){.options = o};
+    struct err *e = open_outside(g, host_clock);
+    if (e)
+        guest_close(g);
+    return e;
+}
+
 struct err *guest_open(const struct options *o, struct guest *g)
 {
     *g = (struct guest){.spec = {.ram_len = o->memory, .host_clock = o->host_clock, .cpu_features = o->cpu_features,
@@ -88,15 +107,10 @@ struct err *guest_open(const struct options *o, struct guest *g)
                         .options = o};
     struct err *e = load_image(o, g);
     if (!e)
-        e = console_open(o->console, &g->console);
-    if (!e)
-        e = live_create(g->console, o->host_clock, &stop_wanted, &g->live);
-    if (e) {
+        e = open_outside(g, o->host_clock);
+    if (e)
         guest_close(g);
-        return e;
-    }
-    catch_signals();
-    return NULL;
+    return e;
 }
 
 void guest_image_loaded(struct guest *g)

@@ -19,6 +19,8 @@ struct guest {
 
 /* `out` stays where it is until guest_close(): the image refers to it. */
 must_check struct err *guest_open(const struct options *o, struct guest *out);
+/* The same for a guest that exists already: console, signals and door, but no image. */
+must_check struct err *guest_open_outside(const struct options *o, bool host_clock, struct guest *out);
 void guest_close(struct guest *g);
 /* Kernel and initrd are in guest memory, and in the log if there is one: give back the memory they took. */
 void guest_image_loaded(struct guest *g);

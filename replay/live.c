@@ -215,7 +215,9 @@ void live_destroy(struct live *l)
 void live_bind(struct live *l, const struct machine *m)
 {
     l->m = m;
-    l->origin_ns = l->polled_host_ns = l->anchor_host_ns = live_host_ns();
+    l->polled_host_ns = l->anchor_host_ns = live_host_ns();
+    l->origin_ns = l->polled_host_ns - vclock_ns(&m->clock);
     l->rate_q32 = m->clock.s.rate_q32;
-    l->horizon = LIVE_POLL_TICKS;
+    l->polled_ticks = m->vcpu.ticks;
+    l->horizon = (m->vcpu.ticks / LIVE_POLL_TICKS + 1) * LIVE_POLL_TICKS;
 }

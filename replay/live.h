@@ -20,7 +20,8 @@ struct machine;
 /* `c` is borrowed. `stop` (may be NULL) is polled: true ends the run (a signal handler sets it). */
 must_check struct err *live_create(struct console *c, bool host_clock, const volatile bool *stop, struct live **out);
 void live_destroy(struct live *l);
-/* The machine whose clock is aligned; after machine_create(), before the first poll. */
+/* The machine whose clock is aligned; after machine_create(), before the first poll. Host time goes on from the machine's
+ * virtual time of this moment. */
 void live_bind(struct live *l, const struct machine *m);
 struct nondet live_door(struct live *l);
 

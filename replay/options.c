@@ -7,7 +7,7 @@
 #include "core/cpu.h"
 #include "core/mem.h"
 
-enum kind { FLAG, TEXT, SIZE, NUMBER, CLOCK, CPU, FLIP };
+enum kind { FLAG, TEXT, SIZE, NUMBER, DURATION, CLOCK, CPU, FLIP };
 
 struct option_row {
     const char *name, *value; /* value: what the help calls the argument */
@@ -22,6 +22,7 @@ enum { BOOT = CMD_RUN | CMD_RECORD, RUNNING = BOOT | CMD_REPLAY };
 
 static const struct option_row rows[] = {
     {"-o", "FILE", TEXT, AT(output), CMD_RECORD, "write the recording to FILE (required)"},
+    {"-o", "FILE", TEXT, AT(output), CMD_REPLAY, "with --live: record what follows; FILE stands alone"},
     {"--initrd", "F", TEXT, AT(initrd), BOOT, "initial RAM disk; the module of a Multiboot kernel"},
     {"--append", "TEXT", TEXT, AT(append), BOOT, "kernel command line"},
     {"--firmware", "F", TEXT, AT(firmware), BOOT, "start a raw firmware image at the reset vector instead of a kernel"},
@@ -32,12 +33,19 @@ static const struct option_row rows[] = {
     {"--engine", "NAME", TEXT, AT(engine), RUNNING, "what executes the guest: dbt (default), interp, mixed"},
     {"--engine", "A", TEXT, AT(engine), CMD_BISECT, "the engine in question (default dbt)"},
     {"--against", "B", TEXT, AT(against), CMD_BISECT, "the engine it is compared with (default interp)"},
+    {"--live", NULL, FLAG, AT(live), CMD_REPLAY, "from --to TICKS on, run live: what if something else happened?"},
     {"--console", "SPEC", TEXT, AT(console), BOOT, "COM1 goes to stdio (default), none or unix:PATH"},
+    {"--console", "SPEC", TEXT, AT(console), CMD_REPLAY, "with --live: as of run"},
     {"--limit-ticks", "N", NUMBER, AT(limit_ticks), BOOT | CMD_BISECT, "end after N ticks"},
+    {"--limit-ticks", "N", NUMBER, AT(limit_ticks), CMD_REPLAY, "with --live: end after N ticks (since the beginning)"},
+    {"--checkpoint-every", "TIME", DURATION, AT(checkpoint_ns), CMD_RECORD,
+     "put checkpoints into the recording, so that debugging can start in the middle; e.g. 250ms or 5s"},
+    {"--checkpoint-ticks", "N", NUMBER, AT(checkpoint_ticks), CMD_INDEX, "ticks between checkpoints (default 250000000)"},
+    {"-o", "FILE", TEXT, AT(output), CMD_INDEX, "write the copy with checkpoints to FILE (default: replace the recording)"},
     {"--verify", NULL, FLAG, AT(verify), CMD_RECORD, "replay the recording at once"},
     {"--to", "TICKS", NUMBER, AT(to), CMD_REPLAY, "stop at this position"},
     {"--quiet", NULL, FLAG, AT(quiet), CMD_REPLAY, "do not print the console again"},
-    {"--force", NULL, FLAG, AT(force), CMD_REPLAY | CMD_BISECT,
+    {"--force", NULL, FLAG, AT(force), CMD_REPLAY | CMD_BISECT | CMD_INDEX,
      "try although this host is of another class than the recording's"},
     {"--stats", NULL, FLAG, AT(stats), RUNNING, "say at the end what the engine did: code translated, TLB fills, ..."},
     {"--json", NULL, FLAG, AT(json), CMD_INFO | CMD_DUMP, "print JSON"},
@@ -72,6 +80,21 @@ static struct err *parse_size(const struct option_row *o, const char *s, uint64_
     return err_new(ERR_USAGE, "%s %s: expected a size from 1M to 64G in whole pages, such as 512M", o->name, s);
 }
 
+static struct err *parse_duration(const struct option_row *o, const char *s, uint64_t *out)
+{
+    static const struct { const char *suffix; uint64_t ns; } units[] = {
+        {"us", NS_PER_S / 1000000}, {"ms", NS_PER_S / 1000}, {"s", NS_PER_S}, {"min", 60 * NS_PER_S}};
+    char *end;
+    uint64_t n;
+    if (parse_number(s, &end, &n))
+        for (size_t i = 0; i < ARRAY_LEN(units); i++)
+            if (!strcmp(end, units[i].suffix) && n && n <= UINT64_MAX / 2 / units[i].ns) {
+                *out = n * units[i].ns;
+                return NULL;
+            }
+    return err_new(ERR_USAGE, "%s %s: expected a time with its unit, such as 250ms or 5s", o->name, s);
+}
+
 static struct err *parse_flip(const struct option_row *o, const char *s, struct options *out)
 {
     char *end;
@@ -101,6 +124,8 @@ static struct err *set_value(const struct option_row *o, const char *s, struct o
         if (parse_number(s, &end, field) && !*end)
             return NULL;
         return err_new(ERR_USAGE, "%s %s: expected a number", o->name, s);
+    case DURATION:
+        return parse_duration(o, s, field);
     case CLOCK:
         *(bool *)field = !strcmp(s, "host");
         if (!strcmp(s, "host") || !strcmp(s, "virtual"))
@@ -150,6 +175,10 @@ static struct err *check(unsigned command, const char *name, const struct option
     } else if (!o->file) {
         return err_new(ERR_USAGE, "%s: which recording?", name);
     }
+    if (command == CMD_REPLAY && o->live && o->to == UINT64_MAX)
+        return err_new(ERR_USAGE, "replay: --live needs --to TICKS, the position to go live at");
+    if (command == CMD_REPLAY && !o->live && o->output)
+        return err_new(ERR_USAGE, "replay: -o goes with --live");
     if (command == CMD_RECORD && !o->output)
         return err_new(ERR_USAGE, "record: -o FILE says where the recording goes");
     return NULL;

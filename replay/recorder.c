@@ -5,6 +5,7 @@
 
 #include "replay/digest.h"
 #include "replay/live.h"
+#include "replay/stored.h"
 
 /* A killed recorder loses what is younger than this, and at most a digest period more. */
 #define FLUSH_NS (NS_PER_S / 2)
@@ -22,6 +23,10 @@ struct recorder {
     uint64_t flushed_host_ns;
     uint64_t output_bytes, memory_digest;
     uint64_t memory_ticks, memory_host_ns; /* of the last memory digest */
+    struct log_pos good, good_memory; /* of the last register digest, and of the last one of memory */
+    uint64_t console_bytes;
+    uint64_t checkpoint_ns, checkpoint_host_ns; /* 0: none; when the last one was taken */
+    struct stored_writer *stored;
 };
 
 static struct err *write_event(struct recorder *r, const struct log_event *ev)
@@ -29,8 +34,14 @@ static struct err *write_event(struct recorder *r, const struct log_event *ev)
     return log_writer_event(r->w, r->m ? r->m->vcpu.ticks : 0, ev);
 }
 
+static struct log_pos here(const struct recorder *r)
+{
+    return (struct log_pos){log_writer_next_seq(r->w), r->m->vcpu.ticks};
+}
+
 static struct err *write_digest(struct recorder *r)
 {
+    r->good = here(r);
     struct digest_regs d = digest_regs(r->digester);
     struct log_event ev = {.id = LOG_EV_DIGEST,
                            .digest = {.chain = (uint16_t)d.chain, .general = (uint8_t)d.general,
@@ -47,6 +58,7 @@ static void memory_digest_written(struct recorder *r)
 static struct err *write_state_digest(struct recorder *r)
 {
     struct digest_state d = digest_state(r->digester);
+    r->good = r->good_memory = here(r);
     r->memory_digest = d.memory.total;
     memory_digest_written(r);
     digest_image(&r->m->vcpu.s, r->image);
@@ -63,6 +75,8 @@ static struct err *write_state_digest(struct recorder *r)
 static struct err *write_memory_digest(struct recorder *r)
 {
     struct digest_memory d = digest_memory(r->digester);
+    r->good_memory = here(r);
+    r->memory_digest = d.total;
     memory_digest_written(r);
     struct log_event ev = {.id = LOG_EV_MEMORY_DIGEST, .memory_digest = {.memory = d.total}};
     for (unsigned i = 0; i < DIGEST_SUMS; i++) {
@@ -89,12 +103,29 @@ static struct err *flush_if(struct recorder *r, bool at_once)
     return log_writer_flush(r->w);
 }
 
+/* What the replayer will know when it comes here; before anything is written at this position. */
+static struct err *checkpoint_if_due(struct recorder *r)
+{
+    if (!r->stored || live_host_ns() - r->checkpoint_host_ns < r->checkpoint_ns)
+        return NULL;
+    struct replayer_mark mark = {.seq = log_writer_next_seq(r->w), .chain = digest_chain(r->digester),
+                                 .output_bytes = r->output_bytes, .console_bytes = r->console_bytes,
+                                 .memory_digest = r->memory_digest, .good = r->good, .good_memory = r->good_memory,
+                                 .rep_begun = exec_rep_begun(r->m)};
+    struct err *e = stored_writer_take(r->stored, r->w, &mark);
+    r->checkpoint_host_ns = live_host_ns();
+    return e;
+}
+
 static struct err *periodic_digest(struct recorder *r, uint64_t ticks)
 {
     if (ticks < r->next_digest)
         return NULL;
+    struct err *e = checkpoint_if_due(r);
+    if (e)
+        return e;
     r->next_digest = (ticks / RECORD_DIGEST_TICKS + 1) * RECORD_DIGEST_TICKS;
-    struct err *e = ticks % RECORD_STATE_TICKS ? write_digest(r) : write_state_digest(r);
+    e = ticks % RECORD_STATE_TICKS ? write_digest(r) : write_state_digest(r);
     if (!e && memory_digest_due(r))
         e = write_memory_digest(r);
     return e ? e : flush_if(r, false);
@@ -174,6 +205,7 @@ static void rec_output(void *self, enum nondet_stream stream, uint8_t channel, c
 {
     struct recorder *r = self;
     r->output_bytes += len;
+    r->console_bytes += stream == ND_OUT_DEBUG || channel == 0 ? len : 0;
     r->inner.ops->output(r->inner.self, stream, channel, data, len);
 }
 
@@ -206,6 +238,7 @@ void recorder_destroy(struct recorder *r)
     if (!r)
         return;
     digester_destroy(r->digester);
+    stored_writer_destroy(r->stored);
     free(r->image);
     free(r);
 }
@@ -217,7 +250,26 @@ struct err *recorder_begin(struct recorder *r, struct machine *m)
     struct err *e = digester_create(m, &r->digester);
     if (!e)
         e = write_state_digest(r);
+    if (!e && r->checkpoint_ns)
+        e = stored_writer_create(m, &r->stored);
+    r->checkpoint_host_ns = live_host_ns();
     return e ? e : log_writer_flush(r->w);
+}
+
+void recorder_set_checkpoints(struct recorder *r, uint64_t every_ns)
+{
+    r->checkpoint_ns = every_ns;
+}
+
+struct err *recorder_continue(struct recorder *r, struct machine *m, struct digester *d, uint64_t output_bytes)
+{
+    r->m = m;
+    r->digester = d;
+    r->output_bytes = output_bytes;
+    /* At this very position the periodic digest is still to come. */
+    r->next_digest = (m->vcpu.ticks + RECORD_DIGEST_TICKS - 1) / RECORD_DIGEST_TICKS * RECORD_DIGEST_TICKS;
+    memory_digest_written(r);
+    return log_writer_flush(r->w);
 }
 
 struct err *recorder_finish(struct recorder *r, enum log_end_reason reason, uint64_t code)

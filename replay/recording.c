@@ -98,3 +98,34 @@ void recording_close(struct recording *r)
     log_reader_close(r->log);
     *r = (struct recording){0};
 }
+
+struct err *recording_write_image(struct log_writer *w, const struct boot_image *img)
+{
+    struct err *e = NULL;
+    if (img->kernel)
+        e = log_writer_blob(w, "kernel", img->kernel, img->kernel_len);
+    if (!e && img->initrd)
+        e = log_writer_blob(w, "initrd", img->initrd, img->initrd_len);
+    if (!e && img->firmware)
+        e = log_writer_blob(w, "firmware", img->firmware, img->firmware_len);
+    return e ? e : log_writer_blob(w, "cmdline", img->cmdline, strlen(img->cmdline));
+}
+
+struct err *recording_copy_events(const char *path, uint64_t seq, struct log_writer *w)
+{
+    struct log_reader *lr;
+    struct log_pos pos;
+    struct log_event ev = {.id = LOG_EV_NONE};
+    struct err *e = log_reader_open(path, &lr);
+    if (e)
+        return e;
+    while (!e && log_writer_next_seq(w) < seq) {
+        e = log_reader_next(lr, &pos, &ev);
+        if (!e && ev.id == LOG_EV_NONE)
+            break;
+        if (!e)
+            e = log_writer_event(w, pos.ticks, &ev);
+    }
+    log_reader_close(lr);
+    return e;
+}

@@ -19,4 +19,9 @@ void recording_close(struct recording *r);
 /* Kernel and initrd are in the memory of the only guest that will be started from it: give back the memory they took. */
 void recording_image_loaded(struct recording *r);
 
+/* What a guest is started from, into the log of another recording. */
+must_check struct err *recording_write_image(struct log_writer *w, const struct boot_image *img);
+/* The events of the recording at `path` before number `seq`, into another log. */
+must_check struct err *recording_copy_events(const char *path, uint64_t seq, struct log_writer *w);
+
 #endif

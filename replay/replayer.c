@@ -29,7 +29,7 @@ struct replayer {
 
     bool waking;             /* poll() may hand out a `wake` group */
     uint64_t horizon;
-    uint64_t output_bytes;
+    uint64_t output_bytes, console_bytes;
     uint64_t alter_seq;
     uint64_t memory_digest;
 
@@ -377,7 +377,10 @@ static void rep_output(void *self, enum nondet_stream stream, uint8_t channel, c
 {
     struct replayer *r = self;
     r->output_bytes += len;
-    if (r->output && (stream == ND_OUT_DEBUG || channel == 0))
+    if (stream != ND_OUT_DEBUG && channel != 0)
+        return;
+    r->console_bytes += len;
+    if (r->output)
         r->output(r->output_arg, data, len);
 }
 
@@ -477,6 +480,8 @@ enum log_end_reason end_reason(const struct machine *m, enum session_end end)
     case END_HALTED:
         return LOG_END_HALTED;
     case END_STOP:
+    case END_PROBE:
+    case END_INTERRUPTED:
         break;
     }
     return LOG_END_USER;
@@ -520,9 +525,46 @@ struct err *replayer_finish(struct replayer *r, enum session_end end)
     return compare_end(r, end);
 }
 
+struct replayer_mark replayer_mark(const struct replayer *r)
+{
+    return (struct replayer_mark){.seq = r->have ? r->next_pos.seq : r->end.events, .chain = digest_chain(r->digester),
+                                  .output_bytes = r->output_bytes,
+                                  .console_bytes = r->console_bytes, .memory_digest = r->memory_digest,
+                                  .good = r->good, .good_memory = r->good_memory,
+                                  .rep_begun = exec_rep_begun(r->m)};
+}
+
+struct err *replayer_return(struct replayer *r, const struct replayer_mark *mark)
+{
+    r->output_bytes = mark->output_bytes;
+    r->console_bytes = mark->console_bytes;
+    r->memory_digest = mark->memory_digest;
+    r->good = mark->good;
+    r->good_memory = mark->good_memory;
+    r->waking = false;
+    r->horizon = 0; /* poll at once, it will say */
+    digest_set_chain(r->digester, mark->chain);
+    if (r->have && r->next_pos.seq == mark->seq)
+        return NULL;
+    struct err *e = log_reader_seek(r->lr, mark->seq);
+    return e ? e : read_ahead(r);
+}
+
 struct replay_end replayer_end(const struct replayer *r)
 {
     return r->end;
+}
+
+uint64_t replayer_output_bytes(const struct replayer *r)
+{
+    return r->output_bytes;
+}
+
+struct digester *replayer_take_digester(struct replayer *r)
+{
+    struct digester *d = r->digester;
+    r->digester = NULL;
+    return d;
 }
 
 uint64_t replayer_memory_digest(const struct replayer *r)

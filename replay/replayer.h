@@ -31,8 +31,23 @@ must_check struct err *replayer_finish(struct replayer *r, enum session_end end)
 
 /* The recording's own end; `complete`: it has its `end` event, reason and code are meaningful. */
 struct replay_end { bool complete; enum log_end_reason reason; uint64_t code, ticks, events; };
+uint64_t replayer_output_bytes(const struct replayer *r); /* sent to the consoles up to here */
+/* Nothing is replayed after this: the digester goes to whoever takes the machine on. */
+struct digester *replayer_take_digester(struct replayer *r);
 struct replay_end replayer_end(const struct replayer *r);
 uint64_t replayer_memory_digest(const struct replayer *r); /* of the last state digest that was compared */
+
+/* Where it stands between two ticks, before any input there; and back, when the machine has been brought back to where it
+ * was then. Errors: those of reading the recording. */
+struct replayer_mark {
+    uint64_t seq; /* of the next event */
+    uint64_t chain, output_bytes, memory_digest;
+    uint64_t console_bytes; /* given to `output` so far */
+    struct log_pos good, good_memory;
+    uint64_t rep_begun; /* exec_rep_begun() there: for breakpoints, the replayer does not care */
+};
+struct replayer_mark replayer_mark(const struct replayer *r);
+must_check struct err *replayer_return(struct replayer *r, const struct replayer_mark *mark);
 
 /* After ERR_DIVERGED: the report, some lines. */
 void replayer_explain(const struct replayer *r, FILE *out);

@@ -95,7 +95,12 @@ struct err *session_run(struct session *s, enum session_end *out)
             *out = END_LIMIT;
             return NULL;
         }
+        if (s->interrupted && s->interrupted(s->interrupted_arg, m)) {
+            *out = END_INTERRUPTED;
+            return NULL;
+        }
         bool stopped = false;
+        s->served_ticks = v->ticks;
         if (kicked || v->ticks >= m->nondet.ops->horizon_ticks(m->nondet.self)) {
             struct err *e = poll_door(s, &stopped);
             if (e)
@@ -107,6 +112,10 @@ struct err *session_run(struct session *s, enum session_end *out)
             enum engine_stop stop = s->engine->ops->run(s->engine, until);
             m->clock.now_ticks = v->ticks;
             kicked = stop == STOP_KICK;
+            if (stop == STOP_PROBE) {
+                *out = END_PROBE;
+                return NULL;
+            }
             if (stop == STOP_HALT && halted_for_ever(m)) {
                 *out = END_HALTED;
                 return NULL;

@@ -13,6 +13,8 @@ enum session_end {
     END_STOP,    /* the door said ND_STOP */
     END_LIMIT,   /* limit_ticks reached */
     END_HALTED,  /* halted with interrupts off: nothing can ever wake it */
+    END_PROBE,   /* exec_probe_hits() says which */
+    END_INTERRUPTED, /* session.interrupted said so */
 };
 
 /* Called once, at exactly `ticks` (> 0), before anything else happens there. For fault injection by tests. */
@@ -30,9 +32,14 @@ struct session {
     /* Called at every stop; for progress display. May be NULL. */
     void (*progress)(void *arg, const struct machine *m);
     void *progress_arg;
+    /* Asked at every stop, before anything happens there: true ends the run. May be NULL. */
+    bool (*interrupted)(void *arg, const struct machine *m);
+    void *interrupted_arg;
+    uint64_t served_ticks; /* out: the last position whose input was polled and whose timers ran */
 };
 
-/* Run until the end. Errors are the door's. */
+/* Run until the end. After END_LIMIT, END_PROBE and END_INTERRUPTED it may be run on, as if it had not ended. Errors are
+ * the door's. */
 must_check struct err *session_run(struct session *s, enum session_end *out);
 
 #endif

@@ -68,6 +68,8 @@ add_executable(lockstep ${replay_dir}/lockstep.c)
 target_link_libraries(lockstep PRIVATE hw_replay)
 add_executable(probes ${replay_dir}/probes.c)
 target_link_libraries(probes PRIVATE hw_replay)
+add_executable(timeline ${replay_dir}/timeline.c)
+target_link_libraries(timeline PRIVATE hw_replay)
 
 # Linux's first 300 million ticks, stopped anywhere.
 add_executable(stop_anywhere ${replay_dir}/stop_anywhere.c)

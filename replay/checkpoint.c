@@ -1,0 +1,689 @@
+/* replay/checkpoint.c: see checkpoint.h.
+ *
+ * Invariant: for neighbours P and C, every page that differs between them has a version at C. (One that does not differ
+ * may have one too.) A checkpoint N taken between them keeps it: a page that changed from P to N and back again until C gets
+ * its version at C then. One that is given up hands its versions on to its successor, where that has none. */
+#include "replay/checkpoint.h"
+
+#include <stdlib.h>
+
+#include "core/base/check.h"
+#include "core/base/map.h"
+#include "exec/engine.h"
+#include "replay/stored.h"
+
+struct checkpoint {
+    uint64_t ticks;
+    struct replayer_mark mark;
+    uint8_t *image;
+    uint32_t *page; /* pages that have a version here */
+    uint32_t page_count;
+    enum checkpoint_kind kind;
+    uint64_t used; /* by the store's clock */
+};
+
+struct version {
+    uint64_t ticks;
+    uint8_t *data;     /* NULL: all zero, unless it is to be read first */
+    uint64_t frame;    /* of a stored one that is not zero: where the recording has it; 0 otherwise */
+    uint16_t slot;     /* its place there */
+};
+struct versions { struct version *v; uint32_t count, cap; }; /* of one page, oldest first */
+
+/* Page contents come from slabs, which live as long as the store. */
+enum { SLAB_PAGES = 256 };
+struct slab { struct slab *next; uint8_t *pages; };
+struct free_page { struct free_page *next; };
+
+struct checkpoints {
+    struct machine *m;
+    uint64_t memory, bytes, spacing, clock;
+    struct checkpoint **at; /* in the order of their ticks */
+    size_t count, cap;
+    struct versions *versions; /* by page */
+    struct slab *slabs;
+    struct free_page *free;
+    uint8_t *mark_page; /* by page: scratch of restoring */
+    struct dirty_set dirty; /* pages that may differ from what they were at `base` */
+    uint64_t base;      /* ticks of a checkpoint, which is not given up while it is this */
+    uint64_t restores, pages_restored;
+    struct log_reader *log; /* of stored ones */
+    struct err *failed;     /* reading one; taken by checkpoints_restore() */
+    struct wanted { struct version **v; size_t count, cap; } wanted; /* scratch: those to be read */
+};
+
+/* ---- pages ---- */
+
+static uint8_t *page_new(struct checkpoints *c)
+{
+    if (!c->free) {
+        struct slab *s = malloc(sizeof(*s));
+        uint8_t *pages = s ? map_zero((size_t)SLAB_PAGES * PAGE_SIZE) : NULL;
+        if (!pages) {
+            free(s);
+            return NULL;
+        }
+        *s = (struct slab){c->slabs, pages};
+        c->slabs = s;
+        for (size_t i = SLAB_PAGES; i-- > 0;) {
+            struct free_page *f = (void *)(pages + i * PAGE_SIZE);
+            f->next = c->free;
+            c->free = f;
+        }
+    }
+    struct free_page *f = c->free;
+    c->free = f->next;
+    c->bytes += PAGE_SIZE;
+    return (uint8_t *)f;
+}
+
+static void page_free(struct checkpoints *c, uint8_t *data)
+{
+    if (!data)
+        return;
+    struct free_page *f = (void *)data;
+    f->next = c->free;
+    c->free = f;
+    c->bytes -= PAGE_SIZE;
+}
+
+static bool all_zero(const uint8_t *p)
+{
+    return get_le64(p) == 0 && !memcmp(p, p + 8, PAGE_SIZE - 8);
+}
+
+/* ---- versions ---- */
+
+static bool wanted_add(struct wanted *w, struct version *v)
+{
+    if (w->count == w->cap) {
+        size_t cap = w->cap ? 2 * w->cap : 1024;
+        struct version **grown = realloc(w->v, cap * sizeof(*grown));
+        if (!grown)
+            return false;
+        w->v = grown;
+        w->cap = cap;
+    }
+    w->v[w->count++] = v;
+    return true;
+}
+
+/* Index of the first version that is younger than `ticks`. */
+static uint32_t first_after(const struct versions *vs, uint64_t ticks)
+{
+    uint32_t lo = 0, hi = vs->count;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (vs->v[mid].ticks <= ticks)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* Read stored versions that are wanted, n of one frame. False: they cannot be had, and c->failed says why. */
+static bool fetch(struct checkpoints *c, struct version *const *v, size_t n)
+{
+    const uint8_t *data;
+    size_t pages;
+    if (!c->failed)
+        c->failed = log_reader_checkpoint_content(c->log, v[0]->frame, &data, &pages);
+    for (size_t i = 0; !c->failed && i < n; i++) {
+        uint8_t *copy = v[i]->slot < pages ? page_new(c) : NULL;
+        if (v[i]->slot >= pages)
+            c->failed = err_new(ERR_CORRUPT, "a checkpoint of the recording lacks a page");
+        else if (!copy)
+            c->failed = err_new(ERR_HOST, "out of memory for a checkpoint");
+        else
+            v[i]->data = memcpy(copy, data + (size_t)v[i]->slot * PAGE_SIZE, PAGE_SIZE);
+    }
+    return !c->failed;
+}
+
+static struct version *newest(const struct checkpoints *c, uint32_t page, uint64_t ticks)
+{
+    const struct versions *vs = &c->versions[page];
+    uint32_t i = first_after(vs, ticks);
+    return i ? &vs->v[i - 1] : NULL;
+}
+
+/* What the page held at the checkpoint at `ticks`; *out NULL: zeroes, as before anything was written. */
+static bool content_at(struct checkpoints *c, uint32_t page, uint64_t ticks, const uint8_t **out)
+{
+    struct version *v = newest(c, page, ticks);
+    *out = NULL;
+    if (v && v->frame && !v->data && !fetch(c, &v, 1))
+        return false;
+    if (v)
+        *out = v->data;
+    return true;
+}
+
+static struct version *version_at(const struct checkpoints *c, uint32_t page, uint64_t ticks)
+{
+    struct version *v = newest(c, page, ticks);
+    return v && v->ticks == ticks ? v : NULL;
+}
+
+static bool version_insert(struct checkpoints *c, uint32_t page, struct version v)
+{
+    struct versions *vs = &c->versions[page];
+    if (vs->count == vs->cap) {
+        uint32_t cap = vs->cap ? 2 * vs->cap : 2;
+        struct version *grown = realloc(vs->v, cap * sizeof(*grown));
+        if (!grown)
+            return false;
+        c->bytes += (cap - vs->cap) * sizeof(*grown);
+        vs->v = grown;
+        vs->cap = cap;
+    }
+    uint32_t i = first_after(vs, v.ticks);
+    memmove(vs->v + i + 1, vs->v + i, (vs->count - i) * sizeof(*vs->v));
+    vs->v[i] = v;
+    vs->count++;
+    return true;
+}
+
+/* A copy of `now`; NULL: zeroes. */
+static bool version_add(struct checkpoints *c, uint32_t page, uint64_t ticks, const uint8_t *now)
+{
+    struct version v = {.ticks = ticks};
+    if (now && !all_zero(now)) {
+        v.data = page_new(c);
+        if (!v.data)
+            return false;
+        memcpy(v.data, now, PAGE_SIZE);
+    }
+    if (version_insert(c, page, v))
+        return true;
+    page_free(c, v.data);
+    return false;
+}
+
+static void version_drop(struct checkpoints *c, uint32_t page, struct version *v)
+{
+    struct versions *vs = &c->versions[page];
+    page_free(c, v->data);
+    memmove(v, v + 1, (size_t)(vs->v + vs->count - (v + 1)) * sizeof(*v));
+    vs->count--;
+}
+
+/* ---- the list ---- */
+
+/* Index of the last checkpoint at or before `ticks`, SIZE_MAX when there is none. */
+static size_t index_before(const struct checkpoints *c, uint64_t ticks)
+{
+    size_t lo = 0, hi = c->count;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (c->at[mid]->ticks <= ticks)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo - 1;
+}
+
+static uint64_t overhead(const struct checkpoints *c, const struct checkpoint *p)
+{
+    return sizeof(*p) + machine_image_len(c->m) + p->page_count * sizeof(*p->page);
+}
+
+static void checkpoint_free(struct checkpoint *p)
+{
+    if (!p)
+        return;
+    free(p->image);
+    free(p->page);
+    free(p);
+}
+
+/* Its versions go on to the next one, where that lacks them. */
+static void give_up(struct checkpoints *c, size_t i)
+{
+    struct checkpoint *p = c->at[i], *next = i + 1 < c->count ? c->at[i + 1] : NULL;
+    uint32_t *grown = NULL;
+    uint32_t moved = 0;
+    if (next) {
+        grown = realloc(next->page, (size_t)(next->page_count + p->page_count) * sizeof(*grown));
+        if (!grown)
+            return; /* it stays then: a page of its list must not be lost */
+        next->page = grown;
+    }
+    for (uint32_t n = 0; n < p->page_count; n++) {
+        uint32_t page = p->page[n];
+        struct version *v = version_at(c, page, p->ticks);
+        if (!next || version_at(c, page, next->ticks)) {
+            version_drop(c, page, v);
+        } else {
+            v->ticks = next->ticks;
+            next->page[next->page_count + moved++] = page;
+        }
+    }
+    c->bytes -= overhead(c, p);
+    if (next) {
+        next->page_count += moved;
+        c->bytes += moved * sizeof(*next->page);
+    }
+    checkpoint_free(p);
+    memmove(c->at + i, c->at + i + 1, (c->count - i - 1) * sizeof(*c->at));
+    c->count--;
+}
+
+/* The near one that nobody used for the longest time, but not the one at `keep`; SIZE_MAX when there is none. */
+static size_t oldest_near(const struct checkpoints *c, uint64_t keep)
+{
+    size_t found = SIZE_MAX;
+    for (size_t i = 1; i < c->count; i++) {
+        const struct checkpoint *p = c->at[i];
+        if (p->kind == CHECKPOINT_NEAR && p->ticks != keep && (found == SIZE_MAX || p->used < c->at[found]->used))
+            found = i;
+    }
+    return found;
+}
+
+/* Twice the distance between regular ones. */
+static void thin_out(struct checkpoints *c, uint64_t keep)
+{
+    c->spacing *= 2;
+    for (size_t i = c->count; i-- > 1;)
+        if (c->at[i]->kind == CHECKPOINT_REGULAR && c->at[i]->ticks % c->spacing && c->at[i]->ticks != keep)
+            give_up(c, i);
+}
+
+enum { NEAR_KEPT = 8 }; /* so many are not given up for the sake of regular ones: they are where somebody looks */
+
+/* Stored pages can be read again. */
+static void drop_stored(struct checkpoints *c)
+{
+    for (uint32_t page = 0; c->log && page < c->m->mem.ram_pages; page++)
+        for (uint32_t i = 0; i < c->versions[page].count; i++) {
+            struct version *v = &c->versions[page].v[i];
+            if (!v->frame)
+                continue;
+            page_free(c, v->data);
+            v->data = NULL;
+        }
+}
+
+static void fit(struct checkpoints *c, uint64_t keep)
+{
+    if (c->bytes > c->memory)
+        drop_stored(c);
+    while (c->bytes > c->memory && c->count > 1) {
+        size_t count = c->count, near = 0, i = oldest_near(c, keep);
+        for (size_t n = 1; n < c->count; n++)
+            near += c->at[n]->kind == CHECKPOINT_NEAR;
+        if (i != SIZE_MAX && near > NEAR_KEPT)
+            give_up(c, i);
+        else if (c->spacing <= c->at[c->count - 1]->ticks)
+            thin_out(c, keep);
+        else if (i != SIZE_MAX)
+            give_up(c, i);
+        else
+            return; /* what is left is the beginning, and what was taken just now */
+        if (c->count == count && c->spacing > c->at[count - 1]->ticks && i == SIZE_MAX)
+            return;
+    }
+}
+
+/* ---- taking ---- */
+
+static bool make_room(struct checkpoints *c)
+{
+    if (c->count < c->cap)
+        return true;
+    size_t cap = c->cap ? 2 * c->cap : 64;
+    struct checkpoint **grown = realloc(c->at, cap * sizeof(*grown));
+    if (!grown)
+        return false;
+    c->at = grown;
+    c->cap = cap;
+    return true;
+}
+
+static struct checkpoint *checkpoint_new(const struct checkpoints *c, uint32_t pages)
+{
+    struct checkpoint *p = calloc(1, sizeof(*p));
+    if (!p)
+        return NULL;
+    p->image = malloc(machine_image_len(c->m));
+    p->page = malloc((size_t)MAX(pages, 1) * sizeof(*p->page));
+    if (p->image && p->page)
+        return p;
+    checkpoint_free(p);
+    return NULL;
+}
+
+/* The page is about to get a version just before `next`. What it held there may have been known from before that. */
+static bool keep_for_next(struct checkpoints *c, struct checkpoint *next, uint32_t page, const uint8_t *was)
+{
+    if (version_at(c, page, next->ticks))
+        return true;
+    uint32_t *grown = realloc(next->page, (size_t)(next->page_count + 1) * sizeof(*grown));
+    if (!grown)
+        return false;
+    next->page = grown;
+    if (!version_add(c, page, next->ticks, was))
+        return false;
+    next->page[next->page_count++] = page;
+    c->bytes += sizeof(*grown);
+    return true;
+}
+
+static bool keep_page(struct checkpoints *c, struct checkpoint *p, struct checkpoint *next, uint32_t page)
+{
+    const uint8_t *now = mem_page_host(&c->m->mem, page);
+    const uint8_t *was;
+    if (!content_at(c, page, p->ticks, &was))
+        return false;
+    if (was ? !memcmp(was, now, PAGE_SIZE) : all_zero(now))
+        return true; /* it was written, but not changed */
+    if ((next && !keep_for_next(c, next, page, was)) || !version_add(c, page, p->ticks, now))
+        return false;
+    p->page[p->page_count++] = page;
+    return true;
+}
+
+static bool keep_pages(struct checkpoints *c, struct checkpoint *p, struct checkpoint *next)
+{
+    for (uint32_t i = 0; i < c->dirty.count; i++)
+        if (c->dirty.page[i] < c->m->mem.ram_pages && !keep_page(c, p, next, c->dirty.page[i]))
+            return false;
+    return true;
+}
+
+static void forget(struct checkpoints *c, struct checkpoint *p)
+{
+    for (uint32_t i = 0; i < p->page_count; i++)
+        version_drop(c, p->page[i], version_at(c, p->page[i], p->ticks));
+    checkpoint_free(p);
+}
+
+static bool take(struct checkpoints *c, enum checkpoint_kind kind, const struct replayer_mark *mark)
+{
+    uint64_t ticks = c->m->vcpu.ticks;
+    mem_dirty_collect(&c->m->mem);
+    struct checkpoint *p = make_room(c) ? checkpoint_new(c, c->dirty.count) : NULL;
+    if (!p)
+        return false;
+    p->ticks = ticks;
+    p->mark = *mark;
+    p->kind = kind;
+    p->used = ++c->clock;
+    size_t i = index_before(c, ticks) + 1;
+    if (!keep_pages(c, p, i < c->count ? c->at[i] : NULL)) {
+        forget(c, p);
+        return false;
+    }
+    machine_save(c->m, p->image);
+    memmove(c->at + i + 1, c->at + i, (c->count - i) * sizeof(*c->at));
+    c->at[i] = p;
+    c->count++;
+    c->bytes += overhead(c, p);
+    c->base = ticks;
+    dirty_set_clear(&c->dirty);
+    fit(c, ticks);
+    return true;
+}
+
+struct err *checkpoints_take(struct checkpoints *c, enum checkpoint_kind kind, const struct replayer_mark *mark)
+{
+    uint64_t ticks = c->m->vcpu.ticks;
+    size_t i = index_before(c, ticks);
+    if (i != SIZE_MAX && c->at[i]->ticks == ticks) {
+        c->at[i]->used = ++c->clock;
+        return NULL;
+    }
+    bool ok = take(c, kind, mark);
+    err_destroy(c->failed); /* whoever needs that page will meet it again */
+    c->failed = NULL;
+    return ok || ticks ? NULL : err_new(ERR_HOST, "out of memory for the first checkpoint");
+}
+
+/* ---- stored ones ---- */
+
+/* The version of each page, and where its content is. */
+static bool import_pages(struct checkpoints *c, struct checkpoint *p, const struct log_checkpoint *from)
+{
+    size_t stored = 0;
+    for (size_t i = 0; i < from->pages; i++) {
+        struct version v = {.ticks = p->ticks};
+        size_t frame = stored / LOG_CHECKPOINT_FRAME_PAGES;
+        if (!from->page[i].zero) {
+            if (frame >= from->content_frames)
+                return false;
+            v.frame = from->content[frame];
+            v.slot = (uint16_t)(stored++ % LOG_CHECKPOINT_FRAME_PAGES);
+        }
+        if (from->page[i].page >= c->m->mem.ram_pages || !version_insert(c, from->page[i].page, v))
+            return false;
+        p->page[p->page_count++] = from->page[i].page;
+    }
+    return true;
+}
+
+/* *ok: it is one of this machine, behind those that are known. */
+static struct err *import(struct checkpoints *c, size_t i, bool *ok)
+{
+    struct log_checkpoint from;
+    struct err *e = log_reader_checkpoint(c->log, i, &from);
+    *ok = !e && from.pos.ticks > c->at[c->count - 1]->ticks && from.pages <= c->m->mem.ram_pages && make_room(c);
+    struct checkpoint *p = *ok ? checkpoint_new(c, (uint32_t)from.pages) : NULL;
+    if (!p) {
+        *ok = false;
+        return e;
+    }
+    p->ticks = from.pos.ticks;
+    p->kind = CHECKPOINT_STORED;
+    *ok = stored_decode(c->m, &from, &p->mark, p->image) && import_pages(c, p, &from);
+    if (!*ok) {
+        forget(c, p);
+        return NULL;
+    }
+    c->at[c->count++] = p;
+    c->bytes += overhead(c, p);
+    return NULL;
+}
+
+struct err *checkpoints_import(struct checkpoints *c, struct log_reader *lr)
+{
+    size_t count;
+    bool ok = true;
+    c->log = lr;
+    struct err *e = log_reader_find_checkpoints(lr, &count);
+    for (size_t i = 0; !e && ok && i < count; i++)
+        e = import(c, i, &ok);
+    if (e && err_code(e) == ERR_CORRUPT) { /* the replay does without */
+        err_destroy(e);
+        e = NULL;
+    }
+    return e;
+}
+
+uint64_t checkpoints_before(const struct checkpoints *c, uint64_t ticks)
+{
+    size_t i = index_before(c, ticks);
+    CHECK(i != SIZE_MAX, "no checkpoint at tick 0");
+    return c->at[i]->ticks;
+}
+
+/* ---- restoring ---- */
+
+enum { LINE = 64 }; /* bytes compared and written at a time: what is known of code and page tables close by stays */
+
+static void restore_page(struct checkpoints *c, uint32_t page, uint64_t ticks)
+{
+    static const uint8_t zeroes[PAGE_SIZE];
+    const uint8_t *want;
+    if (!content_at(c, page, ticks, &want))
+        return;
+    uint8_t *now = mem_page_host(&c->m->mem, page);
+    uint64_t gpa_of_page = mem_page_gpa(&c->m->mem, page).v;
+    want = want ? want : zeroes;
+    if (!memcmp(now, want, PAGE_SIZE))
+        return;
+    c->pages_restored++;
+    for (uint32_t from = 0, to; from < PAGE_SIZE; from = to) {
+        bool differs = memcmp(now + from, want + from, LINE);
+        for (to = from + LINE; to < PAGE_SIZE && (bool)memcmp(now + to, want + to, LINE) == differs;)
+            to += LINE;
+        if (differs)
+            mem_write(&c->m->mem, gpa(gpa_of_page + from), want + from, to - from);
+    }
+}
+
+/* Calls fn for the pages that may differ between here and the checkpoint i: those written since `base`, and those with
+ * versions between base and there. */
+static void each_candidate(struct checkpoints *c, size_t i, void (*fn)(struct checkpoints *c, uint32_t page, uint64_t ticks))
+{
+    uint64_t ticks = c->at[i]->ticks;
+    for (uint32_t n = 0; n < c->dirty.count; n++)
+        if (c->dirty.page[n] < c->m->mem.ram_pages)
+            fn(c, c->dirty.page[n], ticks);
+    uint64_t lo = MIN(c->base, ticks), hi = MAX(c->base, ticks);
+    for (size_t k = index_before(c, lo) + 1; k < c->count && c->at[k]->ticks <= hi; k++) {
+        const struct checkpoint *p = c->at[k];
+        for (uint32_t n = 0; n < p->page_count; n++)
+            fn(c, p->page[n], ticks);
+    }
+}
+
+static void unmark(struct checkpoints *c, uint32_t page, uint64_t ticks)
+{
+    (void)ticks;
+    c->mark_page[page] = 0;
+}
+
+static void want(struct checkpoints *c, uint32_t page, uint64_t ticks)
+{
+    struct version *v = newest(c, page, ticks);
+    if (c->mark_page[page] || !v || !v->frame || v->data)
+        return;
+    c->mark_page[page] = 1;
+    if (!wanted_add(&c->wanted, v))
+        c->failed = c->failed ? c->failed : err_new(ERR_HOST, "out of memory for a checkpoint");
+}
+
+static int by_frame(const void *a, const void *b)
+{
+    const struct version *x = *(struct version *const *)a, *y = *(struct version *const *)b;
+    return x->frame < y->frame ? -1 : x->frame > y->frame;
+}
+
+/* Read all that restoring i will need, each frame once, so that nothing can fail later. */
+static void fetch_all(struct checkpoints *c, size_t i)
+{
+    c->wanted.count = 0;
+    each_candidate(c, i, want);
+    each_candidate(c, i, unmark);
+    qsort(c->wanted.v, c->wanted.count, sizeof(*c->wanted.v), by_frame);
+    for (size_t from = 0, to; from < c->wanted.count && !c->failed; from = to) {
+        for (to = from + 1; to < c->wanted.count && c->wanted.v[to]->frame == c->wanted.v[from]->frame;)
+            to++;
+        if (!fetch(c, c->wanted.v + from, to - from))
+            return;
+    }
+}
+
+static void restore_once(struct checkpoints *c, uint32_t page, uint64_t ticks)
+{
+    if (c->mark_page[page])
+        return;
+    c->mark_page[page] = 1;
+    restore_page(c, page, ticks);
+}
+
+struct err *checkpoints_restore(struct checkpoints *c, uint64_t ticks, struct replayer_mark *mark)
+{
+    size_t i = index_before(c, ticks);
+    CHECK(i != SIZE_MAX && c->at[i]->ticks == ticks, "no checkpoint at tick %" PRIu64, ticks);
+    struct checkpoint *p = c->at[i];
+    mem_dirty_collect(&c->m->mem);
+    if (c->log)
+        fetch_all(c, i);
+    if (c->failed) {
+        struct err *e = c->failed;
+        c->failed = NULL;
+        return e;
+    }
+    each_candidate(c, i, restore_once);
+    each_candidate(c, i, unmark);
+    machine_load(c->m, p->image);
+    exec_registers_changed(c->m);
+    *mark = p->mark;
+    p->used = ++c->clock;
+    mem_dirty_collect(&c->m->mem); /* the pages written just now are as they were there */
+    dirty_set_clear(&c->dirty);
+    c->base = ticks;
+    c->restores++;
+    fit(c, ticks);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+void checkpoints_set_spacing(struct checkpoints *c, uint64_t ticks)
+{
+    c->spacing = ticks;
+}
+
+uint64_t checkpoints_spacing(const struct checkpoints *c)
+{
+    return c->spacing;
+}
+
+uint64_t checkpoints_at(const struct checkpoints *c, size_t i)
+{
+    return c->at[i]->ticks;
+}
+
+struct checkpoints_stats checkpoints_stats(const struct checkpoints *c)
+{
+    return (struct checkpoints_stats){c->count, c->bytes, c->restores, c->pages_restored};
+}
+
+struct err *checkpoints_create(struct machine *m, uint64_t memory, struct checkpoints **out)
+{
+    struct checkpoints *c = calloc(1, sizeof(*c));
+    if (!c)
+        return err_new(ERR_HOST, "out of memory for checkpoints");
+    c->m = m;
+    c->memory = memory;
+    c->spacing = UINT64_C(1) << 24;
+    c->versions = map_zero((size_t)m->mem.ram_pages * sizeof(*c->versions));
+    c->mark_page = map_zero(m->mem.ram_pages);
+    struct err *e = c->versions && c->mark_page ? dirty_set_add(&m->mem, &c->dirty)
+                                                : err_new(ERR_HOST, "out of memory for checkpoints");
+    if (e) {
+        checkpoints_destroy(c);
+        return e;
+    }
+    *out = c;
+    return NULL;
+}
+
+void checkpoints_destroy(struct checkpoints *c)
+{
+    if (!c)
+        return;
+    uint32_t pages = c->m->mem.ram_pages;
+    dirty_set_remove(&c->m->mem, &c->dirty);
+    err_destroy(c->failed);
+    for (size_t i = 0; i < c->count; i++)
+        checkpoint_free(c->at[i]);
+    for (uint32_t i = 0; c->versions && i < pages; i++)
+        free(c->versions[i].v);
+    while (c->slabs) {
+        struct slab *s = c->slabs;
+        c->slabs = s->next;
+        map_free(s->pages, (size_t)SLAB_PAGES * PAGE_SIZE);
+        free(s);
+    }
+    map_free(c->versions, (size_t)pages * sizeof(*c->versions));
+    map_free(c->mark_page, pages);
+    free(c->wanted.v);
+    free(c->at);
+    free(c);
+}

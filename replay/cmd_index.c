@@ -1,0 +1,141 @@
+/* replay/cmd_index.c: `hyperwind index`: a recording gets checkpoints, by being replayed once. The copy takes the original's
+ * place when it is whole and verified to the end, not before. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "replay/commands.h"
+#include "replay/options.h"
+#include "replay/progress.h"
+#include "replay/recorder.h"
+#include "replay/recording.h"
+#include "replay/replayer.h"
+#include "replay/stored.h"
+
+enum { DEFAULT_TICKS = 250000000 };
+
+struct indexing {
+    struct log_reader *from; /* the original's events, at the next one to copy */
+    struct log_writer *to;
+    struct stored_writer *stored;
+    uint64_t count;
+};
+
+static struct err *copy_events(struct indexing *x, uint64_t seq)
+{
+    struct log_pos pos;
+    struct log_event ev = {.id = LOG_EV_NONE};
+    struct err *e = NULL;
+    while (!e && log_writer_next_seq(x->to) < seq) {
+        e = log_reader_next(x->from, &pos, &ev);
+        if (!e && ev.id == LOG_EV_NONE)
+            break;
+        if (!e)
+            e = log_writer_event(x->to, pos.ticks, &ev);
+    }
+    return e;
+}
+
+static struct err *checkpoint(struct indexing *x, struct replayer *r)
+{
+    struct replayer_mark mark = replayer_mark(r);
+    struct err *e = copy_events(x, mark.seq);
+    if (!e)
+        e = stored_writer_take(x->stored, x->to, &mark);
+    x->count++;
+    return e;
+}
+
+/* Replay to the end, with a checkpoint every so many ticks. */
+static struct err *replay_all(struct indexing *x, const struct options *o, struct replayer *r, struct vm *vm)
+{
+    uint64_t every = o->checkpoint_ticks ? o->checkpoint_ticks : DEFAULT_TICKS;
+    enum session_end end = END_LIMIT;
+    struct progress p;
+    struct session s = {.machine = vm->machine, .engine = vm->engine, .hook = {.ticks = UINT64_MAX},
+                        .progress = progress_show, .progress_arg = &p};
+    struct err *e = replayer_begin(r, vm->machine);
+    if (!e)
+        e = stored_writer_create(vm->machine, &x->stored);
+    progress_start(&p, "indexing", replayer_end(r).ticks);
+    while (!e && end == END_LIMIT && vm->machine->vcpu.ticks < replayer_limit(r)) {
+        uint64_t next = (vm->machine->vcpu.ticks / every + 1) * every;
+        s.limit_ticks = MIN(next, replayer_limit(r));
+        e = session_run(&s, &end);
+        if (!e && end == END_LIMIT && vm->machine->vcpu.ticks == next && next < replayer_end(r).ticks)
+            e = checkpoint(x, r);
+    }
+    progress_end(&p);
+    return e ? e : replayer_finish(r, end);
+}
+
+static struct err *index_events(struct indexing *x, const struct options *o, struct recording *rec)
+{
+    struct replayer *r;
+    struct vm vm;
+    struct vm_spec spec = rec->spec;
+    struct err *e = replayer_create(rec->log, NULL, NULL, &r);
+    if (e)
+        return e;
+    spec.engine = o->engine;
+    e = vm_create(&spec, replayer_door(r), &vm);
+    if (!e) {
+        recording_image_loaded(rec);
+        e = replay_all(x, o, r, &vm);
+        if (e && err_code(e) == ERR_DIVERGED)
+            replayer_explain(r, stderr);
+        if (!e)
+            e = copy_events(x, UINT64_MAX);
+        if (!e)
+            e = log_writer_finish(x->to, replayer_end(r).ticks);
+        stored_writer_destroy(x->stored);
+        vm_destroy(&vm);
+    }
+    replayer_destroy(r);
+    return e;
+}
+
+static struct err *index_to(const char *path, const struct options *o, struct recording *rec)
+{
+    struct indexing x = {0};
+    struct log_header h = *log_reader_header(rec->log);
+    struct err *e = log_reader_open(o->file, &x.from);
+    if (!e)
+        e = log_writer_create(path, &h, &x.to);
+    if (!e)
+        e = recording_write_image(x.to, &rec->spec.image);
+    if (!e)
+        e = index_events(&x, o, rec);
+    uint64_t len = x.to ? log_writer_file_len(x.to) : 0;
+    log_writer_destroy(x.to);
+    log_reader_close(x.from);
+    if (!e)
+        fprintf(stderr, "hyperwind: %" PRIu64 " checkpoints, %" PRIu64 " bytes in all\n", x.count, len);
+    return e;
+}
+
+struct err *cmd_index(int argc, char **argv, int *status)
+{
+    struct options o;
+    struct recording rec;
+    char *path = NULL;
+    (void)status;
+    struct err *e = options_parse(CMD_INDEX, argc, argv, &o);
+    if (!e)
+        e = recording_open(o.file, o.force, &rec);
+    if (e)
+        return e;
+    if (log_reader_summary(rec.log).state != LOG_CLOSED)
+        e = err_new(ERR_CORRUPT, "%s is not whole; only a recording that was closed can be given checkpoints", o.file);
+    if (!e && asprintf(&path, "%s.index", o.output ? o.output : o.file) < 0)
+        e = err_new(ERR_HOST, "out of memory");
+    if (!e)
+        e = index_to(path, &o, &rec);
+    recording_close(&rec);
+    if (!e && rename(path, o.output ? o.output : o.file))
+        e = err_new(ERR_HOST, "cannot put %s in the place of %s", path, o.output ? o.output : o.file);
+    if (e && path)
+        unlink(path);
+    free(path);
+    return e;
+}

@@ -1,0 +1,21 @@
+/* replay/stored.h: checkpoints in a recording: written while it is made, or into a copy of it later (`hyperwind index`).
+ * What the log calls the state of a checkpoint is made and read here; docs/recording-format.md has the bytes. */
+#ifndef HW_STORED_H
+#define HW_STORED_H
+
+#include "core/machine.h"
+#include "logfmt/log.h"
+#include "replay/replayer.h"
+
+struct stored_writer;
+
+/* After machine_boot(), at tick 0, when mem_dirty_collect() was called: what changes from now on goes into the first one. */
+must_check struct err *stored_writer_create(struct machine *m, struct stored_writer **out);
+void stored_writer_destroy(struct stored_writer *s); /* NULL is fine */
+/* A checkpoint of the machine as it stands, between two ticks and before any input there. `w` has all events before. */
+must_check struct err *stored_writer_take(struct stored_writer *s, struct log_writer *w, const struct replayer_mark *mark);
+
+/* The state of a stored checkpoint, into `image` (machine_image_len() bytes). False: it is not of this machine. */
+bool stored_decode(const struct machine *m, const struct log_checkpoint *from, struct replayer_mark *mark, uint8_t *image);
+
+#endif

@@ -1,0 +1,125 @@
+/* replay/timeline.h: a guest's history as something to move in: seek, step, run forwards and backwards.
+ *
+ * A timeline is over a recording (it has a past, and an end) or over a live guest (neither). Position N is the state
+ * after N ticks, before any input of that position. Moving never changes what happened: a state that is reached by going
+ * back is the state that was there, and every digest of the recording is compared on the way.
+ *
+ * One guest, one thread. Functions that move the guest say in `struct timeline_stop` why it stands where it does; errors
+ * are those of the recording (ERR_DIVERGED, ERR_CORRUPT) or the host's, and leave the timeline at a position it names. */
+#ifndef HW_TIMELINE_H
+#define HW_TIMELINE_H
+
+#include "core/base/base.h"
+#include "core/base/err.h"
+#include "core/vcpu.h"
+
+struct timeline;
+struct session;
+
+struct timeline_options {
+    const char *engine;         /* as engine_create(); NULL: the default */
+    uint64_t checkpoint_memory; /* bytes that checkpoints may take; 0: TIMELINE_MEMORY */
+    uint64_t spacing;           /* ticks between checkpoints made on the way; 0: TIMELINE_SPACING */
+    bool force;                 /* as vm_spec_from_header() */
+    /* May be NULL. Asked every 20 ms or so while the guest moves: true ends the move with TL_INTERRUPTED. `at` is where
+     * it is, `from` and `to` are the ticks this move goes between, for a display of progress. */
+    bool (*interrupted)(void *arg, uint64_t from, uint64_t at, uint64_t to);
+    void *arg;
+};
+#define TIMELINE_MEMORY MIB(512)
+#define TIMELINE_SPACING (UINT64_C(1) << 24)
+
+/* Over the recording at `path`, at position 0. */
+must_check struct err *timeline_open(const char *path, const struct timeline_options *o, struct timeline **out);
+/* Over a live guest: the session is borrowed, and run by timeline_run() and timeline_step() alone. `recording`: it is
+ * being recorded, so nothing may be written to it. */
+must_check struct err *timeline_over(struct session *s, bool recording, const struct timeline_options *o,
+                                     struct timeline **out);
+void timeline_close(struct timeline *t); /* NULL is fine */
+
+/* ---- where and what ---- */
+
+bool timeline_has_past(const struct timeline *t);
+uint64_t timeline_position(const struct timeline *t); /* ticks */
+uint64_t timeline_end(const struct timeline *t);      /* of the recording; live: where the guest is */
+uint64_t timeline_ns(const struct timeline *t);       /* virtual time here */
+const char *timeline_path(const struct timeline *t);  /* of the recording, NULL when live */
+
+enum timeline_why {
+    TL_REACHED,     /* the position that was asked for */
+    TL_PROBE,       /* a breakpoint or watchpoint */
+    TL_BEGIN,       /* the beginning of the recording */
+    TL_END,         /* the end of it; live: the guest has ended */
+    TL_INTERRUPTED,
+};
+
+enum timeline_probe_kind { TP_EXECUTE, TP_WRITE, TP_READ, TP_ACCESS };
+struct timeline_probe {
+    enum timeline_probe_kind kind;
+    bool physical;      /* TP_EXECUTE is always by linear address */
+    uint64_t addr, len; /* len: bytes, 1 at least; of TP_EXECUTE ignored */
+    /* May be NULL: always. Called when it is hit, with the guest where it would stop (TP_EXECUTE: before the instruction;
+     * others, forwards: after the access). False: go on. It may read registers and memory, nothing else. */
+    bool (*condition)(void *arg, struct timeline *t);
+    void *arg;
+};
+
+struct timeline_stop {
+    enum timeline_why why;
+    unsigned probe;      /* TL_PROBE: the number timeline_probe_add() gave; of several the first added */
+    uint64_t addr;       /* TL_PROBE of data: the first byte of the access that the probe covers */
+    bool write;          /* TL_PROBE of data */
+    char text[96];       /* TL_END: how the guest ended, a phrase such as "power-off" */
+    int status;          /* TL_END of a live guest: its exit status as of docs/exit-codes.md */
+};
+
+/* Stops for timeline_run() and timeline_step(). Adding one that was removed a moment ago costs nothing. They never touch
+ * guest memory, there may be any number, and they are hit in any address space. Errors: ERR_HOST. */
+must_check struct err *timeline_probe_add(struct timeline *t, const struct timeline_probe *p, unsigned *number_out);
+void timeline_probe_remove(struct timeline *t, unsigned number);
+
+/* ---- moving ---- */
+
+/* To exactly this position; beyond either end: to that end (TL_BEGIN, TL_END). A live guest cannot: ERR_UNSUPPORTED.
+ * Interrupted, it stays where it has got to. Probes do not count. */
+must_check struct err *timeline_seek(struct timeline *t, uint64_t ticks, struct timeline_stop *out);
+
+/* `n` ticks ahead, or back when n < 0. Ahead, data probes stop it after the access, and breakpoints after the first tick;
+ * back, nothing does but the beginning. */
+must_check struct err *timeline_step(struct timeline *t, int64_t n, struct timeline_stop *out);
+
+/* On, or back, until a probe is hit; a breakpoint right here does not count. Ahead a data probe stops after the
+ * access; back it stops before it, with a write not yet done. */
+must_check struct err *timeline_run(struct timeline *t, bool back, struct timeline_stop *out);
+
+/* ---- looking ---- */
+
+/* Registers; of a live guest that is not recorded they may be replaced (RIP, segment bases and control registers
+ * included). ERR_UNSUPPORTED, with the reason, elsewhere; ERR_RANGE for values the CPU cannot hold. */
+const struct vcpu_state *timeline_vcpu(const struct timeline *t);
+must_check struct err *timeline_set_vcpu(struct timeline *t, const struct vcpu_state *s);
+uint64_t timeline_cr8(const struct timeline *t);
+
+enum timeline_space { TS_LINEAR, TS_PHYSICAL };
+/* RAM and ROM only: devices are not touched. Bytes up to the first that is not mapped; returns how many. Linear
+ * addresses are those of the current page tables, whatever the privilege; accessed bits are not set. */
+size_t timeline_read(const struct timeline *t, enum timeline_space space, uint64_t addr, void *buf, size_t len);
+/* As timeline_set_vcpu(). *done: bytes written before the first that is not mapped. */
+must_check struct err *timeline_write(struct timeline *t, enum timeline_space space, uint64_t addr, const void *buf,
+                                      size_t len, size_t *done);
+bool timeline_translate(const struct timeline *t, uint64_t linear, uint64_t *physical_out);
+uint64_t timeline_ram_len(const struct timeline *t); /* bytes */
+
+/* A hash of registers, devices and memory here: equal states, equal hashes. */
+uint64_t timeline_digest(struct timeline *t);
+
+/* The console's bytes so far, up to this position: borrowed, until the guest moves. */
+const uint8_t *timeline_console(const struct timeline *t, size_t *len_out);
+
+/* The guest's kernel (bzImage, ELF, Multiboot) as the recording has it; NULL when live. */
+const uint8_t *timeline_kernel(const struct timeline *t, size_t *len_out);
+
+struct timeline_stats { uint64_t checkpoints, checkpoint_bytes, restores, ticks_replayed; };
+struct timeline_stats timeline_stats(const struct timeline *t);
+
+#endif

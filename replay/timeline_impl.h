@@ -1,0 +1,60 @@
+/* replay/timeline_impl.h: what the parts of the timeline share. Internal to replay/.
+ *     timeline.c         life; moving over a recording
+ *     timeline_run.c     running to a probe, forwards and backwards
+ *     timeline_look.c    registers and memory */
+#ifndef HW_TIMELINE_IMPL_H
+#define HW_TIMELINE_IMPL_H
+
+#include "replay/checkpoint.h"
+#include "replay/recording.h"
+#include "replay/timeline.h"
+
+struct probe_slot { struct timeline_probe probe; bool used; };
+
+struct timeline {
+    struct timeline_options o;
+    struct machine *m;
+    struct session *session; /* &own, or who watches a live guest owns it */
+
+    /* Over a recording. */
+    struct recording rec;
+    struct vm vm;
+    struct replayer *replayer; /* NULL: live */
+    struct checkpoints *checkpoints;
+    struct log_reader *stored; /* the recording once more, for the checkpoints in it */
+    struct session own;
+    uint64_t end;              /* ticks */
+    struct { uint8_t *data; size_t len, cap, at; } console; /* all that was ever replayed, and how much of it here */
+
+    bool live_recorded;        /* a live guest that is being recorded */
+    bool rep_begun;            /* the checkpoint restored last lies between two iterations of REP */
+    bool ended;                /* the session has come to an end of its own, here */
+    enum session_end how;      /* then */
+
+    /* Probes; the index of a slot is its number. */
+    struct probe_slot *slot;
+    size_t slots;
+    struct exec_probe *armed;  /* what the engine has, and the slot of each */
+    unsigned *armed_slot;
+    size_t armed_count;
+    bool probes_changed;       /* since the engine was told */
+    bool armed_now;            /* the engine has them; false: it has none */
+
+    struct { uint64_t from, to, asked; } move; /* for `interrupted` */
+    uint64_t replayed;         /* ticks executed so far */
+};
+
+/* One session_run() to `to` at most, with probes or without. *how: END_LIMIT when it got there. */
+must_check struct err *timeline_execute(struct timeline *t, uint64_t to, bool probes, enum session_end *how);
+/* Bring the machine to the checkpoint at or before `ticks`. */
+must_check struct err *timeline_restore(struct timeline *t, uint64_t ticks);
+/* Forwards to `to`, without probes, with regular checkpoints on the way. Interrupted, or at the end, it stops earlier. */
+must_check struct err *timeline_advance(struct timeline *t, uint64_t to, enum session_end *how);
+/* To exactly `ticks`, on the shortest way; `near`: leave checkpoints right before it, for whoever goes on backwards. */
+must_check struct err *timeline_go(struct timeline *t, uint64_t ticks, bool near, enum session_end *how);
+/* A checkpoint right here. */
+must_check struct err *timeline_mark(struct timeline *t, enum checkpoint_kind kind);
+/* What to say after *how. */
+void timeline_tell(struct timeline *t, enum session_end how, struct timeline_stop *out);
+
+#endif

@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Moving in a recording: timeline.c seeks, steps back, runs from hit to hit at random, and compares with a run that only went
+forwards. With any spacing of checkpoints and any memory for them, with checkpoints in the recording, and on bent engines.
+
+HW_TIMELINE_TRIALS=N: so many trials over the Linux boot (1000)."""
+import os
+import shutil
+import subprocess
+import sys
+
+import hwtest
+from hwtest import (PROGRAM, RANGE, USAGE, Running, Typist, check, check_replay, events, info, linux, path, record, rng,
+                    run, small_guest, some_mixed)
+
+TIMELINE = os.path.join(os.path.dirname(PROGRAM), "tests", "timeline")
+TRIALS = int(os.environ.get("HW_TIMELINE_TRIALS", 1000))
+MIB = 1 << 20
+
+
+def trials(recording, count, runs, spacing, memory, engine=None):
+    arguments = [TIMELINE, recording, str(count), str(runs), str(rng.randrange(1 << 30)), str(spacing), str(memory)]
+    done = subprocess.run([*arguments, *([engine] if engine else [])], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, timeout=900, check=False)
+    print(done.stdout.strip())
+    check(done.returncode == 0, f"status {done.returncode}: {' '.join(done.args)}\n{done.stdout}")
+
+
+def typed_recording():
+    """The small guest, with input at many positions."""
+    running = Running(["record", "-o", path("a.hwr"), *small_guest("rounds=1000000000")], name="record")
+    Typist(running, [bytes([rng.randrange(32, 112)]) for _ in range(30)] + [b"q"], 0.03).join()
+    return running.finish().expect(3)
+
+
+def test_small():
+    """32-bit code, with typed input; checkpoints so dense that REP strings and faults lie between two of them."""
+    typed_recording()
+    ticks = info(path("a.hwr"))["ticks"]
+    trials(path("a.hwr"), 100, 30, 1 << 20, 64 * MIB)
+    trials(path("a.hwr"), 20, 4, ticks, 64 * MIB)
+    trials(path("a.hwr"), 60, 10, rng.randrange(30000, 3000000), 3 * MIB)
+    trials(path("a.hwr"), 10, 2, 1 << 22, 64 * MIB, "interp")
+    trials(path("a.hwr"), 10, 2, 1 << 22, 64 * MIB, some_mixed(1000))
+
+
+def test_every_tick():
+    """A checkpoint at every tick of a short stretch."""
+    record(path("a.hwr"), small_guest("rounds=1"), "--limit-ticks", "3000").expect(0)
+    trials(path("a.hwr"), 200, 40, 1, 64 * MIB)
+
+
+def test_linux():  # labels: slow linux
+    record(path("a.hwr"), linux("short")).expect(0)
+    trials(path("a.hwr"), TRIALS, 40, 1 << 24, 512 * MIB)
+    trials(path("a.hwr"), 100, 10, rng.randrange(1000000, 10000000), 256 * MIB)
+    trials(path("a.hwr"), 40, 0, 1 << 24, 150 * MIB)
+    trials(path("a.hwr"), 20, 5, 1 << 24, 512 * MIB, f"dbt:tlb={rng.randrange(3, 12)}")
+    trials(path("a.hwr"), 20, 5, 1 << 24, 512 * MIB, some_mixed(3000))
+
+
+def test_stored():  # labels: slow linux
+    """Checkpoints in the recording, written while it was made, or later."""
+    recorded = record(path("a.hwr"), linux("short"), "--checkpoint-every", "150ms").expect(0)
+    check_replay(path("a.hwr"), recorded)
+    trials(path("a.hwr"), 60, 10, 1 << 40, 512 * MIB)
+    trials(path("a.hwr"), 30, 5, 1 << 24, 60 * MIB)
+    plain, indexed = path("plain.hwr"), path("indexed.hwr")
+    recorded = record(plain, linux("short")).expect(0)
+    made = run("index", plain, "-o", indexed, "--checkpoint-ticks", "200000000").expect(0)
+    check(" checkpoints, " in made.err, made.err)
+    check(events(plain) == events(indexed), "the copy has other events")
+    check_replay(indexed, recorded)
+    trials(indexed, 60, 10, 1 << 40, 512 * MIB)
+
+
+def test_index_small():
+    """A recording is replaced only by a good copy; a damaged checkpoint is done without."""
+    recorded = record(path("a.hwr"), small_guest("rounds=2000")).expect(3)
+    before = events(path("a.hwr"))
+    run("index", path("a.hwr"), "--checkpoint-ticks", "10000000").expect(0)
+    check(events(path("a.hwr")) == before, "other events")
+    check_replay(path("a.hwr"), recorded)
+    trials(path("a.hwr"), 30, 5, 1 << 40, 64 * MIB)
+    with open(path("a.hwr"), "rb") as f:
+        whole = f.read()
+    length = info(path("a.hwr"))["content_bytes"]
+    for _ in range(5):
+        at = rng.randrange(length, len(whole) - 2000)
+        with open(path("b.hwr"), "wb") as f:
+            f.write(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1:])
+        done = subprocess.run([TIMELINE, path("b.hwr"), "20", "0", "1", str(1 << 40), str(64 * MIB)], timeout=300,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        check(done.returncode == 0 or "damaged" in done.stdout, f"byte {at}: status {done.returncode}\n{done.stdout}")
+    with open(path("c.hwr"), "wb") as f:
+        f.write(whole[:len(whole) // 2])
+    run("index", path("c.hwr")).expect(hwtest.CORRUPT)
+    check(os.path.getsize(path("c.hwr")) == len(whole) // 2 and not os.path.exists(path("c.hwr.index")), "it was changed")
+
+
+def test_live():
+    """A replay goes live: other input, another end; recorded, it is a recording like others."""
+    typed_recording()
+    ticks, to = info(path("a.hwr"))["ticks"], None
+    for _ in range(4):
+        to = rng.randrange(1, ticks)
+        running = Running(["replay", path("a.hwr"), "--to", to, "--live", "-o", path("b.hwr")], name="live")
+        Typist(running, [b"x", b"y", b"q"], 0.02).join()
+        branched = running.finish().expect(3)
+        check_replay(path("b.hwr"), branched)
+        old, new = ([e for e in events(path(name)) if e["ticks"] < to] for name in ("a.hwr", "b.hwr"))
+        check(old == new, f"--to {to}: what was before it differs")
+    shutil.copy(path("a.hwr"), path("c.hwr"))
+    run("replay", path("c.hwr"), "--to", to, "--live", "-o", path("c.hwr")).expect(USAGE)
+    run("replay", path("c.hwr"), "--live").expect(USAGE)
+    run("replay", path("c.hwr"), "--to", ticks, "--live", "--quiet").expect(RANGE)
+
+
+hwtest.main(sys.modules[__name__])

@@ -1,0 +1,174 @@
+/* tests/replay/timeline.c: a recording moved in at random, compared with a run that only went forwards.
+ *
+ *     timeline RECORDING TRIALS RUNS SEED SPACING MEMORY [ENGINE]
+ *
+ * Each trial seeks to a random position N, steps back k times, and must find the registers, devices and memory that a run
+ * from the beginning to N - k had. Each run sets a breakpoint or watchpoint on something that was executed or written a moment
+ * ago, goes back from hit to hit, then forward again, and must meet the same hits. SPACING: ticks between regular
+ * checkpoints; MEMORY: bytes for all of them. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "replay/timeline.h"
+
+enum { STEPS_MAX = 40 };
+
+struct trial { uint64_t from, back, digest; };
+
+static uint64_t rng;
+
+static uint64_t rnd(uint64_t n)
+{
+    rng ^= rng << 13;
+    rng ^= rng >> 7;
+    rng ^= rng << 17;
+    return rng % n;
+}
+
+static void must(struct err *e)
+{
+    if (!e)
+        return;
+    fprintf(stderr, "timeline: %s\n", err_message(e));
+    exit(1);
+}
+
+static int by_target(const void *a, const void *b)
+{
+    const struct trial *x = a, *y = b;
+    uint64_t p = x->from - x->back, q = y->from - y->back;
+    return p < q ? -1 : p > q;
+}
+
+static struct timeline *open_at_start(const char *path, const struct timeline_options *o)
+{
+    struct timeline *t;
+    must(timeline_open(path, o, &t));
+    return t;
+}
+
+/* What a run that never turns back finds at each target. */
+static void reference(const char *path, struct trial *trials, size_t n)
+{
+    struct timeline *t = open_at_start(path, &(struct timeline_options){.spacing = UINT64_MAX / 4});
+    struct timeline_stop stop;
+    qsort(trials, n, sizeof(*trials), by_target);
+    for (size_t i = 0; i < n; i++) {
+        must(timeline_seek(t, trials[i].from - trials[i].back, &stop));
+        trials[i].digest = timeline_digest(t);
+    }
+    timeline_close(t);
+}
+
+static bool try(struct timeline *t, const struct trial *trial)
+{
+    struct timeline_stop stop;
+    must(timeline_seek(t, trial->from, &stop));
+    for (uint64_t i = 0; i < trial->back; i++)
+        must(timeline_step(t, -1, &stop));
+    uint64_t digest = timeline_digest(t), at = timeline_position(t);
+    if (at == trial->from - trial->back && digest == trial->digest)
+        return true;
+    printf("seek to %" PRIu64 ", %" PRIu64 " steps back: at %" PRIu64 " with digest %016" PRIx64 ", forwards %016" PRIx64 "\n",
+           trial->from, trial->back, at, digest, trial->digest);
+    return false;
+}
+
+/* ---- runs ---- */
+
+enum { HITS = 6, A_MOMENT = 20000 };
+
+/* A probe on what the guest was doing before `from`. */
+static struct timeline_probe random_probe(struct timeline *t, uint64_t from)
+{
+    struct timeline_stop stop;
+    must(timeline_seek(t, from - rnd(MIN(from, A_MOMENT)), &stop));
+    const struct vcpu_state *s = timeline_vcpu(t);
+    uint64_t rip = s->seg[S_CS].base + s->r[R_RIP];
+    uint64_t stack = (s->seg[S_SS].base + s->r[R_RSP] - 8) & (s->efer & EFER_LMA ? UINT64_MAX : UINT32_MAX);
+    struct timeline_probe p = {.kind = TP_EXECUTE, .addr = rip, .len = 1};
+    if (rnd(2))
+        p = (struct timeline_probe){.kind = (enum timeline_probe_kind)(TP_WRITE + rnd(3)), .addr = stack, .len = 1 + rnd(16)};
+    if (p.kind != TP_EXECUTE && rnd(4) == 0)
+        p.physical = timeline_translate(t, stack, &p.addr);
+    return p;
+}
+
+/* Up to HITS positions at which the guest stops, in one direction. Ahead a data probe stops one tick later. */
+static size_t follow(struct timeline *t, bool back, bool data, uint64_t *out, size_t max)
+{
+    size_t n = 0;
+    struct timeline_stop stop;
+    for (; n < max; n++) {
+        must(timeline_run(t, back, &stop));
+        if (stop.why != TL_PROBE)
+            break;
+        out[n] = timeline_position(t) - (data && !back);
+    }
+    return n;
+}
+
+static bool try_run(struct timeline *t)
+{
+    uint64_t from = 1 + rnd(timeline_end(t) - 1), back[HITS], ahead[HITS];
+    struct timeline_probe p = random_probe(t, from);
+    struct timeline_stop stop;
+    unsigned number;
+    must(timeline_seek(t, from, &stop));
+    must(timeline_probe_add(t, &p, &number));
+    size_t n = follow(t, true, p.kind != TP_EXECUTE, back, HITS);
+    if (n == HITS && p.kind == TP_EXECUTE) /* it stands on the last one, and would go on from it */
+        must(timeline_seek(t, back[n - 1] - (back[n - 1] > 0), &stop));
+    size_t m = follow(t, false, p.kind != TP_EXECUTE, ahead, n);
+    timeline_probe_remove(t, number);
+    bool same = n == m;
+    for (size_t i = 0; i < n && same; i++)
+        same = back[n - 1 - i] == ahead[i];
+    if (same)
+        return true;
+    printf("from %" PRIu64 ", probe %d%s at 0x%" PRIx64 ", %" PRIu64 " bytes: back", from, (int)p.kind,
+           p.physical ? " physical" : "", p.addr, p.len);
+    for (size_t i = 0; i < n; i++)
+        printf(" %" PRIu64, back[i]);
+    printf("; ahead");
+    for (size_t i = 0; i < m; i++)
+        printf(" %" PRIu64, ahead[i]);
+    printf("\n");
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 7)
+        return 2;
+    size_t n = strtoul(argv[2], NULL, 0), runs = strtoul(argv[3], NULL, 0), bad = 0, bad_runs = 0;
+    rng = strtoull(argv[4], NULL, 0) * 2654435761u + 88172645463325252u;
+    struct timeline_options o = {.spacing = strtoull(argv[5], NULL, 0), .checkpoint_memory = strtoull(argv[6], NULL, 0),
+                                 .engine = argc > 7 ? argv[7] : NULL};
+    struct trial *trials = calloc(n, sizeof(*trials));
+    struct timeline *t = open_at_start(argv[1], &o);
+    for (size_t i = 0; trials && i < n; i++) {
+        trials[i].from = 1 + rnd(timeline_end(t));
+        trials[i].back = rnd(MIN(trials[i].from, STEPS_MAX) + 1);
+    }
+    if (!trials)
+        return 1;
+    reference(argv[1], trials, n);
+    for (size_t i = n; i > 1; i--) { /* in any order */
+        size_t k = rnd(i);
+        struct trial swap = trials[i - 1];
+        trials[i - 1] = trials[k];
+        trials[k] = swap;
+    }
+    for (size_t i = 0; i < n; i++)
+        bad += !try(t, &trials[i]);
+    for (size_t i = 0; i < runs; i++)
+        bad_runs += !try_run(t);
+    struct timeline_stats s = timeline_stats(t);
+    printf("seed %s: %zu trials, %zu differ; %zu runs, %zu differ; %" PRIu64 " checkpoints, %" PRIu64 " KiB, %" PRIu64 " restores, %" PRIu64
+           " million ticks replayed\n", argv[4], n, bad, runs, bad_runs, s.checkpoints, s.checkpoint_bytes >> 10, s.restores,
+           s.ticks_replayed / 1000000);
+    timeline_close(t);
+    free(trials);
+    return bad || bad_runs;
+}
