@@ -7,18 +7,15 @@ names the program's own seed, which HW_PROGRAM=SEED,BITS repeats alone, and the 
 HW_RANDOM_SECONDS=N goes on for N seconds."""
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
 
-from hwtest import (Failure, PROGRAM, Skip, VIRTUAL, check, main, path, record, rng, run, some_mixed)
-from random_program import Program
+from hwtest import Failure, PROGRAM, VIRTUAL, check, main, path, record, rng, run, some_mixed
+from random_image import assembled
 
 BUILD = os.path.dirname(PROGRAM)
-RIG_DIR = os.environ["HW_SMALL_GUEST_DIR"]
 LOCKSTEP = os.path.join(BUILD, "tests", "lockstep")
-LINKER_SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "guest", "guest.ld")
 SECONDS = float(os.environ.get("HW_RANDOM_SECONDS", 20))
 MEMORY = ("--memory", "32M")
 
@@ -29,19 +26,6 @@ def some_engines():
             "dbt:cache=64K", f"dbt:tlb={rng.randrange(2, 20)}", f"interp:tlb={rng.randrange(2, 20)}",
             some_mixed(rng.choice((3, 50, 1000, 20000))), f"{some_mixed(300)},tlb={rng.randrange(2, 10)}"]
     return ["dbt", *rng.sample(bent, 4)]
-
-
-def assembled(seed, bits):
-    """The image of a program."""
-    if not shutil.which("as") or not shutil.which("ld"):
-        raise Skip("no assembler, or no linker")
-    source, code, image = path("program.S"), path("program.o"), path("program.bin")
-    with open(source, "w", encoding="ascii") as f:
-        f.write(Program(seed, bits).text())
-    subprocess.run(["as", f"--{bits}", "-o", code, source], check=True)
-    subprocess.run(["ld", "-m", {64: "elf_x86_64", 32: "elf_i386"}[bits], "--oformat", "binary", "-T", LINKER_SCRIPT,
-                    "-o", image, os.path.join(RIG_DIR, f"random{bits}.o"), code], check=True, stderr=subprocess.DEVNULL)
-    return image
 
 
 def compare(image, stops, engines):
