@@ -1,0 +1,134 @@
+/* gdb/frame.c: between bytes and packets. See frame.h. */
+#include "gdb/frame.h"
+
+enum {
+    ESCAPE = '}', ESCAPE_XOR = 0x20, BREAK = 3,
+    RUN_BASE = 29,  /* a count n is sent as the character n + 29 */
+    RUN_MIN = 3, RUN_MAX = 126 - RUN_BASE,
+};
+
+void frame_reader_deinit(struct frame_reader *f)
+{
+    text_deinit(&f->data);
+    *f = (struct frame_reader){0};
+}
+
+static void begin(struct frame_reader *f)
+{
+    text_clear(&f->data);
+    f->len = 0;
+    f->sum = 0;
+    f->escaped = f->bad = false;
+    f->state = FR_DATA;
+}
+
+static enum frame_event between(struct frame_reader *f, uint8_t byte)
+{
+    switch (byte) {
+    case '$': begin(f); return FRAME_NONE;
+    case '+': return FRAME_ACK;
+    case '-': return FRAME_NAK;
+    case BREAK: return FRAME_BREAK;
+    default: return FRAME_NONE;
+    }
+}
+
+static void data(struct frame_reader *f, uint8_t byte)
+{
+    if (byte == '$') {
+        begin(f);
+        return;
+    }
+    if (byte == '#') {
+        f->bad |= f->escaped;
+        f->state = FR_SUM1;
+        return;
+    }
+    f->sum = (uint8_t)(f->sum + byte);
+    if (f->len < FRAME_MAX)
+        f->len++;
+    if (f->len >= FRAME_MAX)
+        return; /* too long: nothing is kept, but its end is found */
+    if (f->escaped) {
+        text_char(&f->data, (char)(byte ^ ESCAPE_XOR));
+        f->escaped = false;
+    } else if (byte == ESCAPE) {
+        f->escaped = true;
+    } else {
+        text_char(&f->data, (char)byte);
+    }
+}
+
+static enum frame_event end(struct frame_reader *f, uint8_t byte, bool check)
+{
+    int high = hex_digit(f->want), low = hex_digit(byte);
+    f->state = FR_BETWEEN;
+    if (f->bad || (check && (high < 0 || low < 0 || (high << 4 | low) != f->sum)))
+        return FRAME_BAD;
+    return f->len >= FRAME_MAX ? FRAME_TOO_LONG : FRAME_PACKET;
+}
+
+enum frame_event frame_feed(struct frame_reader *f, uint8_t byte, bool check)
+{
+    switch (f->state) {
+    case FR_BETWEEN:
+        return between(f, byte);
+    case FR_DATA:
+        data(f, byte);
+        return FRAME_NONE;
+    case FR_SUM1:
+        f->want = byte;
+        f->state = FR_SUM2;
+        return FRAME_NONE;
+    case FR_SUM2:
+        return end(f, byte, check);
+    }
+    return FRAME_NONE;
+}
+
+static bool must_escape(uint8_t c)
+{
+    return c == '#' || c == '$' || c == '}' || c == '*';
+}
+
+/* How often data[0] comes in a row, as far as one run length can say it. */
+static size_t run_of(const uint8_t *p, size_t len)
+{
+    size_t n = 1;
+    while (n < len && n <= RUN_MAX && p[n] == p[0])
+        n++;
+    return n;
+}
+
+/* A count that would look like the end or the beginning of a packet is made smaller. */
+static size_t sendable_repeats(size_t repeats)
+{
+    while (repeats + RUN_BASE == '#' || repeats + RUN_BASE == '$')
+        repeats--;
+    return repeats;
+}
+
+void frame_write(struct text *out, const uint8_t *p, size_t len)
+{
+    text_char(out, '$');
+    size_t from = out->len;
+    for (size_t i = 0; i < len;) {
+        if (must_escape(p[i])) { /* a run length would repeat the second byte alone */
+            text_char(out, ESCAPE);
+            text_char(out, (char)(p[i++] ^ ESCAPE_XOR));
+            continue;
+        }
+        size_t run = run_of(p + i, len - i), repeats = sendable_repeats(run - 1);
+        text_char(out, (char)p[i]);
+        if (repeats >= RUN_MIN) {
+            text_char(out, '*');
+            text_char(out, (char)(repeats + RUN_BASE));
+            i += repeats;
+        }
+        i++;
+    }
+    uint8_t sum = 0;
+    for (size_t i = from; i < out->len; i++)
+        sum = (uint8_t)(sum + out->data[i]);
+    text_printf(out, "#%02x", sum);
+}

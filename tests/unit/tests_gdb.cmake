@@ -1,0 +1,4 @@
+# The stub alone, then what puts it on a timeline.
+hw_unit_test(gdb_agent hw_gdb)
+hw_unit_test(gdb_frame hw_gdb)
+hw_unit_test(gdb_stub hw_gdb)
