@@ -228,14 +228,12 @@ static void work(struct gdbs *g)
     }
 }
 
-/* Handled byte by byte, because a packet may change what the next byte means (QStartNoAckMode). */
+/* All bytes are taken before a packet is answered: an operation may feed what comes after them. */
 void gdbs_feed(struct gdbs *g, const void *bytes, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len; i++)
         take_byte(g, ((const uint8_t *)bytes)[i]);
-        if (queued(g))
-            work(g);
-    }
+    work(g);
 }
 
 const uint8_t *gdbs_output(const struct gdbs *g, size_t *len_out)

@@ -145,6 +145,7 @@ enum gdbs_stop_kind {
     GDBS_STOP_STEP,          /* it did what was asked */
     GDBS_STOP_BREAK,         /* `hit` */
     GDBS_STOP_INTERRUPT,
+    GDBS_STOP_SIGNAL,        /* it still stands there; `code`: gdb's number of a signal */
     GDBS_STOP_BEGIN, GDBS_STOP_END, /* of the history */
     GDBS_STOP_EXITED,        /* the machine is gone; `code` */
     GDBS_STOP_SIGNALLED,     /* it is gone by its own fault; `code`: gdb's number of a signal */

@@ -265,6 +265,13 @@ static void add_reason(struct gdbs *g, const struct gdbs_stop *stop)
         text_printf(&g->reply, "%s:%" PRIx64 ";", watch[stop->hit->type], stop->addr);
 }
 
+static int signal_of(const struct gdbs_stop *stop)
+{
+    if (stop->kind == GDBS_STOP_SIGNAL)
+        return stop->code & 0x7f;
+    return stop->kind == GDBS_STOP_INTERRUPT ? SIGNAL_INT : SIGNAL_TRAP;
+}
+
 void stub_stop_reply(struct gdbs *g)
 {
     struct gdbs_stop *stop = &g->stop;
@@ -274,7 +281,7 @@ void stub_stop_reply(struct gdbs *g)
             text_str(&g->reply, ";process:1");
         return;
     }
-    text_printf(&g->reply, "T%02x", stop->kind == GDBS_STOP_INTERRUPT ? SIGNAL_INT : SIGNAL_TRAP);
+    text_printf(&g->reply, "T%02x", signal_of(stop));
     expedite(g, stop->thread);
     text_str(&g->reply, "thread:");
     stub_thread_id(g, &g->reply, stop->thread);

@@ -2,3 +2,4 @@
 hw_unit_test(gdb_agent hw_gdb)
 hw_unit_test(gdb_frame hw_gdb)
 hw_unit_test(gdb_stub hw_gdb)
+hw_unit_test(gdb_target hw_gdb)

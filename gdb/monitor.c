@@ -1,0 +1,400 @@
+/* gdb/monitor.c: the table of monitor commands, and those that move in time. See monitor.h. */
+#include "gdb/monitor.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/cleanup.h"
+#include "core/base/err.h"
+#include "gdb/regs.h"
+
+#define SAY(m, ...) text_printf((m)->out, __VA_ARGS__)
+
+bool monitor_number(const char *text, uint64_t *out)
+{
+    static const struct { char letter; uint64_t factor; } units[] = {
+        {'\0', 1}, {'k', 1000}, {'M', 1000000}, {'G', 1000000000},
+    };
+    char *end;
+    errno = 0;
+    if (*text < '0' || *text > '9')
+        return false;
+    *out = strtoull(text, &end, 0);
+    for (size_t i = 0; i < ARRAY_LEN(units); i++)
+        if (*end == units[i].letter && (!*end || !end[1]))
+            return !errno && !__builtin_mul_overflow(*out, units[i].factor, out);
+    return false;
+}
+
+bool monitor_address(struct monitor *m, int i, uint64_t *out)
+{
+    if (monitor_number(m->argv[i], out))
+        return true;
+    SAY(m, "%s: an address was expected, such as 0xffffffff81000000\n", m->argv[i]);
+    return false;
+}
+
+/* ---- where it stands ---- */
+
+static void say_position(struct monitor *m)
+{
+    const struct timeline *t = m->target->t;
+    uint64_t at = timeline_position(t), end = timeline_end(t), ns = timeline_ns(t);
+    SAY(m, "icount %" PRIu64, at);
+    if (timeline_has_past(t))
+        SAY(m, " of %" PRIu64 " (%.2f %%)", end, end ? (double)at * 100 / (double)end : 0.0);
+    SAY(m, ", %" PRIu64 ".%06" PRIu64 " s of virtual time, rip %#" PRIx64 "\n", ns / NS_PER_S, ns % NS_PER_S / 1000,
+        reg_pc(timeline_vcpu(t)));
+}
+
+static void failed(struct monitor *m, struct err *e)
+{
+    SAY(m, "%s\n", err_message(e));
+    err_destroy(e);
+}
+
+static void cmd_when(struct monitor *m)
+{
+    say_position(m);
+}
+
+/* ---- marks ---- */
+
+static struct gdb_mark *find_mark(const struct gdb_target *target, const char *name)
+{
+    for (size_t i = 0; i < target->mark_count; i++)
+        if (!strcmp(target->marks[i].name, name))
+            return &target->marks[i];
+    return NULL;
+}
+
+static bool add_mark(struct gdb_target *target, const char *name, uint64_t ticks)
+{
+    struct gdb_mark *old = find_mark(target, name);
+    if (old) {
+        old->ticks = ticks;
+        return true;
+    }
+    struct gdb_mark *marks = reallocarray(target->marks, target->mark_count + 1, sizeof(*marks));
+    if (!marks)
+        return false;
+    target->marks = marks;
+    char *copy = strdup(name);
+    if (copy)
+        marks[target->mark_count++] = (struct gdb_mark){copy, ticks};
+    return copy;
+}
+
+/* A name must not look like a position, or nobody could go there. */
+static bool good_name(const char *name)
+{
+    return ((*name | 0x20) >= 'a' && (*name | 0x20) <= 'z' && strcmp(name, "start") != 0 && strcmp(name, "end") != 0) ||
+           *name == '_';
+}
+
+static void cmd_mark(struct monitor *m)
+{
+    char number[32];
+    const char *name = number;
+    uint64_t at = timeline_position(m->target->t);
+    if (m->argc)
+        name = m->argv[0];
+    else
+        for (unsigned i = 1; snprintf(number, sizeof(number), "m%u", i), find_mark(m->target, number);)
+            i++;
+    if (!good_name(name))
+        SAY(m, "%s: a name begins with a letter, and is not `start` or `end`\n", name);
+    else if (add_mark(m->target, name, at))
+        SAY(m, "%s is icount %" PRIu64 "\n", name, at);
+    else
+        SAY(m, "out of memory\n");
+}
+
+static int by_ticks(const void *a, const void *b)
+{
+    const struct gdb_mark *x = a, *y = b;
+    return x->ticks < y->ticks ? -1 : x->ticks > y->ticks;
+}
+
+static void cmd_marks(struct monitor *m)
+{
+    struct gdb_target *target = m->target;
+    if (!target->mark_count)
+        SAY(m, "there are no marks\n");
+    else
+        qsort(target->marks, target->mark_count, sizeof(*target->marks), by_ticks);
+    for (size_t i = 0; i < target->mark_count; i++)
+        SAY(m, "%-16s icount %" PRIu64 "\n", target->marks[i].name, target->marks[i].ticks);
+}
+
+/* ---- moving ---- */
+
+static uint64_t clamp_add(uint64_t at, bool minus, uint64_t n)
+{
+    if (minus)
+        return at > n ? at - n : 0;
+    return n < UINT64_MAX - at ? at + n : UINT64_MAX;
+}
+
+static bool percentage(const char *text, uint64_t end, uint64_t *out)
+{
+    char *rest;
+    double percent = strtod(text, &rest);
+    if (rest == text || strcmp(rest, "%") != 0 || !(percent >= 0 && percent <= 100))
+        return false;
+    *out = percent == 100 ? end : (uint64_t)((double)end * percent / 100);
+    return true;
+}
+
+/* A position as the user writes it. */
+static bool position(const struct gdb_target *target, const char *text, uint64_t *out)
+{
+    uint64_t at = timeline_position(target->t), end = timeline_end(target->t), n;
+    const struct gdb_mark *mark = find_mark(target, text);
+    bool relative = *text == '+' || *text == '-';
+    if (mark)
+        *out = mark->ticks;
+    else if (!strcmp(text, "start"))
+        *out = 0;
+    else if (!strcmp(text, "end"))
+        *out = end;
+    else if (relative && monitor_number(text + 1, &n))
+        *out = clamp_add(at, *text == '-', n);
+    else
+        return monitor_number(text, out) || percentage(text, end, out);
+    return true;
+}
+
+static void say_stop(struct monitor *m, const struct timeline_stop *stop)
+{
+    if (stop->why == TL_INTERRUPTED)
+        SAY(m, "interrupted on the way\n");
+    if (stop->why == TL_END)
+        SAY(m, "the recording ends here%s%s\n", stop->text[0] ? ": " : "", stop->text);
+    say_position(m);
+}
+
+/* Going somewhere behind gdb's back: it believes the registers it has read until it is told. */
+static void moved(struct monitor *m, uint64_t from)
+{
+    struct gdbs_resume ignored;
+    if (timeline_position(m->target->t) != from && gdbs_wants(m->target->g, &ignored) == GDBS_WANT_BYTES)
+        SAY(m, "(gdb still shows the registers of before: say `maintenance flush register-cache`)\n");
+}
+
+static void go_to(struct monitor *m, uint64_t to)
+{
+    struct timeline_stop stop;
+    uint64_t from = timeline_position(m->target->t);
+    struct err *e = timeline_seek(m->target->t, to, &stop);
+    if (e)
+        failed(m, e);
+    else
+        say_stop(m, &stop);
+    moved(m, from);
+}
+
+static void cmd_seek(struct monitor *m)
+{
+    uint64_t to;
+    if (position(m->target, m->argv[0], &to))
+        go_to(m, to);
+    else
+        SAY(m, "%s: a position was expected: an icount, 50%%, +n, -n, start, end, or a mark\n", m->argv[0]);
+}
+
+static void cmd_restart(struct monitor *m)
+{
+    go_to(m, 0);
+}
+
+/* Back to the probe that was just added; gdb's own are in the way only when it keeps them inserted. */
+static struct err *run_back_to(struct monitor *m, unsigned probe, struct timeline_stop *stop)
+{
+    struct err *e;
+    do
+        e = timeline_run(m->target->t, true, stop);
+    while (!e && stop->why == TL_PROBE && stop->probe != probe);
+    return e;
+}
+
+static struct err *back_to_write(struct monitor *m, const struct timeline_probe *p)
+{
+    struct timeline_stop stop = {0}, ignored;
+    uint64_t from = timeline_position(m->target->t);
+    unsigned number;
+    struct err *e = timeline_probe_add(m->target->t, p, &number);
+    if (e)
+        return e;
+    e = run_back_to(m, number, &stop);
+    timeline_probe_remove(m->target->t, number);
+    if (e)
+        return e;
+    if (stop.why == TL_PROBE)
+        SAY(m, "the next instruction writes %#" PRIx64 "\n", stop.addr);
+    if (stop.why != TL_BEGIN) {
+        say_stop(m, &stop);
+        return NULL;
+    }
+    SAY(m, "nothing was written there before\n");
+    return timeline_seek(m->target->t, from, &ignored);
+}
+
+static void cmd_last_write(struct monitor *m)
+{
+    uint64_t from = timeline_position(m->target->t);
+    struct timeline_probe p = {.kind = TP_WRITE, .len = 8};
+    p.physical = m->argc == 3;
+    if (p.physical && strcmp(m->argv[2], "physical") != 0) {
+        SAY(m, "%s: `physical`, or nothing, was expected\n", m->argv[2]);
+        return;
+    }
+    if (!monitor_address(m, 0, &p.addr))
+        return;
+    if (m->argc > 1 && (!monitor_number(m->argv[1], &p.len) || !p.len || p.len - 1 > UINT64_MAX - p.addr)) {
+        SAY(m, "%s: a number of bytes was expected\n", m->argv[1]);
+        return;
+    }
+    struct err *e = back_to_write(m, &p);
+    if (e)
+        failed(m, e);
+    moved(m, from);
+}
+
+/* For the real gdb commands of hyperwind.py: gdb then sees a step that ends elsewhere, and shows where. */
+static void cmd_on_step(struct monitor *m)
+{
+    struct text line = {0};
+    for (int i = 0; i < m->argc; i++) {
+        text_str(&line, i ? " " : "");
+        text_str(&line, m->argv[i]);
+    }
+    text_char(&line, '\0');
+    free(m->target->armed);
+    m->target->armed = text_failed(&line) ? NULL : (char *)line.data;
+    if (text_failed(&line))
+        text_deinit(&line);
+}
+
+/* ---- looking ---- */
+
+static void cmd_checkpoints(struct monitor *m)
+{
+    struct timeline_stats s = timeline_stats(m->target->t);
+    SAY(m, "%" PRIu64 " checkpoints, %.1f MiB\n", s.checkpoints, (double)s.checkpoint_bytes / (double)MIB(1));
+}
+
+static void cmd_stats(struct monitor *m)
+{
+    struct timeline_stats s = timeline_stats(m->target->t);
+    cmd_checkpoints(m);
+    SAY(m, "%" PRIu64 " restores, %" PRIu64 " ticks replayed\n", s.restores, s.ticks_replayed);
+    SAY(m, "%zu breakpoints and watchpoints\n", m->target->link_count);
+}
+
+static void cmd_console(struct monitor *m)
+{
+    uint64_t lines = 40;
+    size_t len;
+    const uint8_t *text = timeline_console(m->target->t, &len);
+    if (m->argc && !monitor_number(m->argv[0], &lines)) {
+        SAY(m, "%s: a number of lines was expected\n", m->argv[0]);
+        return;
+    }
+    size_t from = len;
+    while (from && (text[from - 1] != '\n' || from == len || lines-- > 1))
+        from--;
+    text_add(m->out, text + from, len - from);
+    if (len > from && text[len - 1] != '\n')
+        text_char(m->out, '\n');
+}
+
+static void info_version(struct monitor *m)
+{
+    SAY(m, "Hyperwind " HW_VERSION "\n");
+}
+
+static void cmd_info(struct monitor *m)
+{
+    static const struct { const char *name; void (*run)(struct monitor *m); } rows[] = {
+        {"registers", monitor_registers}, {"mem", monitor_mem}, {"tlb", monitor_tlb}, {"version", info_version},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (!strcmp(rows[i].name, m->argv[0])) {
+            rows[i].run(m);
+            return;
+        }
+    SAY(m, "info: there is registers, mem, tlb and version, no %s\n", m->argv[0]);
+}
+
+static void cmd_help(struct monitor *m);
+
+static const struct command {
+    const char *name, *args, *what;
+    int min, max; /* arguments */
+    bool past;    /* needs a recording */
+    void (*run)(struct monitor *m);
+} commands[] = {
+    {"help", "", "this", 0, 1, false, cmd_help},
+    {"when", "", "the position, as icount, share of the recording and virtual time", 0, 0, false, cmd_when},
+    {"seek", "ICOUNT|P%|+N|-N|start|end|MARK", "go there", 1, 1, true, cmd_seek},
+    {"mark", "[NAME]", "give this position a name", 0, 1, true, cmd_mark},
+    {"marks", "", "the names given", 0, 0, true, cmd_marks},
+    {"restart", "", "go to the beginning", 0, 0, true, cmd_restart},
+    {"last-write", "ADDR [LEN [physical]]", "go back to just before the last write to LEN (8) bytes at ADDR", 1, 3,
+     true, cmd_last_write},
+    {"on-step", "COMMAND...", "the next step or continue executes this command instead", 1, MONITOR_ARGS, false,
+     cmd_on_step},
+    {"console", "[LINES]", "the last lines (40) of the guest's console up to here", 0, 1, false, cmd_console},
+    {"checkpoints", "", "how many there are and what they take", 0, 0, true, cmd_checkpoints},
+    {"stats", "", "what the timeline did so far", 0, 0, false, cmd_stats},
+    {"info", "registers|mem|tlb|version", "registers, mapped memory, pages", 1, 1, false, cmd_info},
+    {"xp", "[/FMT] ADDR", "physical memory; FMT: count, x d u, b h w g", 1, 2, false, monitor_xp},
+    {"gva2gpa", "ADDR", "the physical address of a linear one", 1, 1, false, monitor_gva2gpa},
+};
+
+static void cmd_help(struct monitor *m)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        char call[64];
+        snprintf(call, sizeof(call), "%s %s", commands[i].name, commands[i].args);
+        SAY(m, "%-46s %s\n", call, commands[i].what);
+    }
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (!strcmp(commands[i].name, name))
+            return &commands[i];
+    return NULL;
+}
+
+static void execute(const struct command *c, struct monitor *m)
+{
+    if (c->past && !timeline_has_past(m->target->t))
+        SAY(m, "%s: a live guest has no past; record it and debug the recording\n", c->name);
+    else if (m->argc < c->min || m->argc > c->max)
+        SAY(m, "usage: %s %s\n", c->name, c->args);
+    else
+        c->run(m);
+}
+
+bool gdb_monitor(struct gdb_target *target, const char *line)
+{
+    static const char blanks[] = " \t\r\n";
+    AUTO_FREE char *copy = strdup(line);
+    struct text out = {0};
+    struct monitor m = {.target = target, .out = &out};
+    char *rest = NULL, *name = copy ? strtok_r(copy, blanks, &rest) : NULL, *arg;
+    const struct command *c = find_command(name ? name : "help");
+    if (!c)
+        return false;
+    while (name && m.argc < MONITOR_ARGS && (arg = strtok_r(NULL, blanks, &rest)))
+        m.argv[m.argc++] = arg;
+    execute(c, &m);
+    gdbs_print_bytes(target->g, out.data, out.len);
+    text_deinit(&out);
+    return true;
+}

@@ -1,0 +1,310 @@
+/* gdb/target.c: a timeline as the target of a gdb stub. See target.h. */
+#include "gdb/target.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/err.h"
+#include "gdb/monitor.h"
+#include "gdb/regs.h"
+
+enum { SIGNAL_KILL = 9, SIGNAL_SEGV = 11 }; /* gdb's numbers */
+
+enum status_of {
+#define X(code, exit, text) STATUS_##code = exit,
+    ERR_CODES(X)
+#undef X
+};
+
+/* A breakpoint of the stub and its probe. */
+struct gdb_link {
+    struct gdb_target *target;
+    struct gdbs_break *b;
+    unsigned number;
+};
+
+void gdb_target_deinit(struct gdb_target *target)
+{
+    for (size_t i = 0; i < target->mark_count; i++)
+        free(target->marks[i].name);
+    free(target->marks);
+    free(target->links);
+    free(target->armed);
+}
+
+static void refuse(struct err *e, char why[GDBS_WHY])
+{
+    snprintf(why, GDBS_WHY, "%s", err_message(e));
+    err_destroy(e);
+}
+
+/* ---- registers and memory ---- */
+
+static void thread_text(void *arg, unsigned thread, char *buf, size_t len)
+{
+    static const char *const activity[] = {
+        [VCPU_ACTIVE] = "running", [VCPU_HALTED] = "halted", [VCPU_SHUTDOWN] = "shut down",
+    };
+    const struct gdb_target *target = arg;
+    uint8_t now = timeline_vcpu(target->t)->activity;
+    (void)thread;
+    snprintf(buf, len, "%s at icount %" PRIu64, now < ARRAY_LEN(activity) ? activity[now] : "?",
+             timeline_position(target->t));
+}
+
+static bool read_reg(void *arg, unsigned thread, const struct gdbs_reg *r, uint8_t *out)
+{
+    const struct gdb_target *target = arg;
+    (void)thread;
+    reg_read(target->t, r, out);
+    return true;
+}
+
+static bool write_regs(void *arg, unsigned thread, const struct gdbs_reg *const *regs, const uint8_t *const *values,
+                       size_t count, char why[GDBS_WHY])
+{
+    struct gdb_target *target = arg;
+    struct vcpu_state s = *timeline_vcpu(target->t);
+    (void)thread;
+    for (size_t i = 0; i < count; i++)
+        if (!reg_write(&s, regs[i], values[i], why))
+            return false;
+    struct err *e = timeline_set_vcpu(target->t, &s);
+    if (e)
+        refuse(e, why);
+    return !e;
+}
+
+static enum timeline_space space_of(enum gdbs_space space)
+{
+    return space == GDBS_PHYSICAL ? TS_PHYSICAL : TS_LINEAR;
+}
+
+static size_t read_memory(void *arg, enum gdbs_space space, uint64_t addr, void *buf, size_t len)
+{
+    const struct gdb_target *target = arg;
+    return timeline_read(target->t, space_of(space), addr, buf, len);
+}
+
+static bool write_memory(void *arg, enum gdbs_space space, uint64_t addr, const void *data, size_t len,
+                         char why[GDBS_WHY])
+{
+    struct gdb_target *target = arg;
+    size_t done = 0;
+    struct err *e = timeline_write(target->t, space_of(space), addr, data, len, &done);
+    if (e)
+        refuse(e, why);
+    else if (done < len)
+        snprintf(why, GDBS_WHY, "the memory at %#" PRIx64 " is not mapped", addr + done);
+    return !e && done == len;
+}
+
+/* ---- breakpoints ---- */
+
+static bool condition(void *arg, struct timeline *t)
+{
+    const struct gdb_link *link = arg;
+    (void)t;
+    return !link->b->conditional || gdbs_condition(link->target->g, link->b);
+}
+
+static struct gdb_link *link_add(struct gdb_target *target, struct gdbs_break *b)
+{
+    if (target->link_count == target->link_room) {
+        size_t room = MAX(target->link_room * 2, 16);
+        struct gdb_link **links = reallocarray(target->links, room, sizeof(*links));
+        if (!links)
+            return NULL;
+        target->links = links;
+        target->link_room = room;
+    }
+    struct gdb_link *link = malloc(sizeof(*link));
+    if (!link)
+        return NULL;
+    *link = (struct gdb_link){.target = target, .b = b};
+    target->links[target->link_count++] = link;
+    b->handle = (uintptr_t)link;
+    return link;
+}
+
+static void link_remove(struct gdb_target *target, struct gdb_link *link)
+{
+    for (size_t i = 0; i < target->link_count; i++)
+        if (target->links[i] == link)
+            target->links[i] = target->links[--target->link_count];
+    free(link);
+}
+
+static bool insert(void *arg, struct gdbs_break *b)
+{
+    static const enum timeline_probe_kind kinds[] = {
+        [GDBS_SOFTWARE] = TP_EXECUTE, [GDBS_HARDWARE] = TP_EXECUTE, [GDBS_WATCH] = TP_WRITE,
+        [GDBS_READ_WATCH] = TP_READ, [GDBS_ACCESS_WATCH] = TP_ACCESS,
+    };
+    struct gdb_target *target = arg;
+    struct gdb_link *link = link_add(target, b);
+    if (!link)
+        return false;
+    struct timeline_probe p = {
+        .kind = kinds[b->type], .physical = b->physical, .addr = b->addr, .len = b->len,
+        .condition = condition, .arg = link,
+    };
+    struct err *e = timeline_probe_add(target->t, &p, &link->number);
+    if (e) {
+        gdbs_print(target->g, "%s\n", err_message(e));
+        err_destroy(e);
+        link_remove(target, link);
+    }
+    return !e;
+}
+
+static void remove_break(void *arg, struct gdbs_break *b)
+{
+    struct gdb_target *target = arg;
+    struct gdb_link *link = (struct gdb_link *)b->handle; /* insert() put it there */
+    timeline_probe_remove(target->t, link->number);
+    link_remove(target, link);
+}
+
+static const struct gdbs_break *break_of(const struct gdb_target *target, unsigned number)
+{
+    for (size_t i = 0; i < target->link_count; i++)
+        if (target->links[i]->number == number)
+            return target->links[i]->b;
+    return NULL;
+}
+
+/* ---- the rest ---- */
+
+static bool interrupted(void *arg)
+{
+    const struct gdb_target *target = arg;
+    return target->interrupted && target->interrupted(target->interrupted_arg);
+}
+
+static bool restart(void *arg)
+{
+    struct gdb_target *target = arg;
+    struct timeline_stop stop;
+    if (!timeline_has_past(target->t))
+        return false;
+    struct err *e = timeline_seek(target->t, 0, &stop);
+    if (e) {
+        gdbs_print(target->g, "%s\n", err_message(e));
+        err_destroy(e);
+    }
+    return !e;
+}
+
+static bool monitor(void *arg, struct gdbs *g, const char *command)
+{
+    (void)g;
+    return gdb_monitor(arg, command);
+}
+
+/* Only what gdb can use: an ELF file of the description's width (the fifth byte is its class). */
+static bool exec_file(void *arg, const char **name_out, const uint8_t **data_out, size_t *len_out)
+{
+    enum { CLASS_AT = 4, CLASS_32 = 1, CLASS_64 = 2, HEADER_MIN = 52 };
+    const struct gdb_target *target = arg;
+    *data_out = timeline_kernel(target->t, len_out);
+    *name_out = "/kernel";
+    return *data_out && *len_out >= HEADER_MIN && !memcmp(*data_out, "\177ELF", 4) &&
+           (*data_out)[CLASS_AT] == (target->arch == &gdb_arch_i386 ? CLASS_32 : CLASS_64);
+}
+
+static bool slide(void *arg, uint64_t *out)
+{
+    const struct gdb_target *target = arg;
+    return target->slide && target->slide(target->slide_arg, out);
+}
+
+const struct gdbs_ops gdb_target_ops = {
+    .thread_text = thread_text, .read_reg = read_reg, .write_regs = write_regs, .read_memory = read_memory,
+    .write_memory = write_memory, .insert = insert, .remove = remove_break, .restart = restart, .monitor = monitor,
+    .exec_file = exec_file, .slide = slide, .interrupted = interrupted,
+};
+
+/* ---- moving ---- */
+
+/* gdb asks for this to leave a source line forwards. Each step looks at breakpoints by itself; whoever waits is asked
+ * now and then, because a single step is too short for the timeline to ask. */
+static struct err *step_range(struct gdb_target *target, const struct gdbs_resume *r, struct timeline_stop *stop)
+{
+    enum { ASK_EVERY = 64 };
+    struct err *e;
+    unsigned n = 0;
+    do {
+        e = timeline_step(target->t, 1, stop);
+        if (e || stop->why != TL_REACHED)
+            return e;
+        uint64_t pc = reg_pc(timeline_vcpu(target->t));
+        if (pc < r->start || pc >= r->end)
+            return NULL;
+    } while (++n % ASK_EVERY || !(gdbs_interrupt_wanted(target->g) || interrupted(target)));
+    stop->why = TL_INTERRUPTED;
+    return NULL;
+}
+
+static struct err *move(struct gdb_target *target, const struct gdbs_resume *r, struct timeline_stop *stop)
+{
+    switch (r->how) {
+    case GDBS_CONTINUE: return timeline_run(target->t, r->back, stop);
+    case GDBS_STEP: return timeline_step(target->t, r->back ? -1 : 1, stop);
+    case GDBS_STEP_RANGE: return step_range(target, r, stop);
+    }
+    return NULL;
+}
+
+/* A live guest is over. One that crashed still stands there, to be looked at: it dies at the next attempt to go on. */
+static void ended(struct gdb_target *target, const struct timeline_stop *stop, struct gdbs_stop *out, int *status_out)
+{
+    bool crashed = stop->status == STATUS_ERR_GUEST || stop->status == STATUS_ERR_HALTED;
+    *status_out = stop->status;
+    if (crashed)
+        *out = (struct gdbs_stop){.kind = target->dead ? GDBS_STOP_SIGNALLED : GDBS_STOP_SIGNAL, .code = SIGNAL_SEGV};
+    else
+        *out = (struct gdbs_stop){.kind = GDBS_STOP_EXITED, .code = stop->status};
+    target->dead = true;
+}
+
+static void explain(struct gdb_target *target, const struct timeline_stop *stop, struct gdbs_stop *out, int *status_out)
+{
+    static const enum gdbs_stop_kind kinds[] = {
+        [TL_REACHED] = GDBS_STOP_STEP, [TL_PROBE] = GDBS_STOP_BREAK, [TL_BEGIN] = GDBS_STOP_BEGIN,
+        [TL_END] = GDBS_STOP_END, [TL_INTERRUPTED] = GDBS_STOP_INTERRUPT,
+    };
+    *out = (struct gdbs_stop){.kind = kinds[stop->why]};
+    if (stop->why == TL_PROBE) {
+        out->hit = break_of(target, stop->probe);
+        out->addr = stop->addr;
+    }
+    if (stop->why != TL_END)
+        return;
+    if (stop->text[0] && !target->dead)
+        gdbs_print(target->g, "%s ends here: %s\n", timeline_has_past(target->t) ? "The recording" : "The guest",
+                   stop->text);
+    if (!timeline_has_past(target->t))
+        ended(target, stop, out, status_out);
+}
+
+void gdb_target_move(struct gdb_target *target, const struct gdbs_resume *r, struct gdbs_stop *out, int *status_out)
+{
+    struct timeline_stop stop = {.why = TL_REACHED};
+    *out = (struct gdbs_stop){.kind = GDBS_STOP_STEP};
+    if (target->armed) {
+        char *command = target->armed;
+        target->armed = NULL;
+        gdb_monitor(target, command);
+        free(command);
+        return;
+    }
+    struct err *e = move(target, r, &stop);
+    if (!e) {
+        explain(target, &stop, out, status_out);
+        return;
+    }
+    gdbs_print(target->g, "%s\n", err_message(e));
+    err_destroy(e);
+    *out = (struct gdbs_stop){.kind = GDBS_STOP_SIGNAL, .code = SIGNAL_KILL};
+}
