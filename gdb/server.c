@@ -146,7 +146,8 @@ static size_t unsent(const struct gdb_server *s)
 /* Wait that long for something to do, and do it. */
 static struct err *serve(struct gdb_server *s, int wait_ms)
 {
-    struct pollfd fds[] = {{.fd = s->listener, .events = POLLIN}, {.fd = s->client, .events = POLLIN}};
+    enum { GONE = POLLRDHUP | POLLHUP | POLLERR };
+    struct pollfd fds[] = {{.fd = s->listener, .events = POLLIN}, {.fd = s->client, .events = POLLIN | POLLRDHUP}};
     if (s->client >= 0) {
         send_output(s);
         fds[1].events |= unsent(s) ? POLLOUT : 0;
@@ -156,9 +157,9 @@ static struct err *serve(struct gdb_server *s, int wait_ms)
         return err_errno(ERR_HOST, errno, "cannot wait for gdb");
     if (n <= 0)
         return NULL;
-    if (s->client >= 0 && fds[1].revents & (POLLIN | POLLHUP | POLLERR))
+    if (s->client >= 0 && fds[1].revents & (POLLIN | GONE))
         receive(s);
-    if (fds[0].revents & POLLIN)
+    if (fds[0].revents & POLLIN && !(s->client >= 0 && fds[1].revents & GONE)) /* else it is next */
         accept_client(s);
     if (s->client >= 0)
         send_output(s);
