@@ -54,7 +54,7 @@ static const struct gdbs_reg avx64[] = {
 };
 static const struct gdbs_reg avx32[] = {YMM_LOW};
 
-#define SEGMENT_BASE(name, index) {name, 64, "long", NULL, REG_U64, AT(seg[index].base)}
+#define SEGMENT_BASE(name, index) {name, 64, "int64", NULL, REG_U64, AT(seg[index].base)}
 static const struct gdbs_reg segments64[] = {SEGMENT_BASE("fs_base", S_FS), SEGMENT_BASE("gs_base", S_GS)};
 
 #define BASE(name, index) SYS(name, 64, "uint64", REG_U64, seg[index].base)

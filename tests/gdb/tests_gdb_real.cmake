@@ -1,0 +1,9 @@
+# The real gdb, on a guest whose states are a formula.
+find_package(Python3 COMPONENTS Interpreter)
+add_executable(gdb_rig ${CMAKE_CURRENT_LIST_DIR}/rig.c)
+target_link_libraries(gdb_rig PRIVATE hw_gdb)
+if(Python3_FOUND)
+  add_test(NAME gdb_real COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/test_gdb.py $<TARGET_FILE:gdb_rig>
+                                 ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/gdb)
+  set_tests_properties(gdb_real PROPERTIES SKIP_RETURN_CODE 77)
+endif()
