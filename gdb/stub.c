@@ -28,7 +28,7 @@ void gdbs_destroy(struct gdbs *g)
     if (!g)
         return;
     stub_breaks_free(g);
-    frame_reader_deinit(&g->in);
+    wire_reader_deinit(&g->in);
     struct text *texts[] = {&g->description, &g->queue, &g->packet, &g->reply, &g->out, &g->last, &g->scratch};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         text_deinit(texts[i]);
@@ -63,7 +63,7 @@ void stub_malformed(struct gdbs *g)
 void stub_part(struct gdbs *g, const void *data, size_t len, uint64_t offset, uint64_t want)
 {
     size_t from = (size_t)MIN(offset, len), n = (size_t)MIN(want, len - from);
-    n = MIN(n, (size_t)FRAME_MAX / 2 - 8); /* each byte may need an escape */
+    n = MIN(n, (size_t)WIRE_MAX / 2 - 8); /* each byte may need an escape */
     text_char(&g->reply, from + n < len ? 'm' : 'l');
     text_add(&g->reply, (const uint8_t *)data + from, n);
 }
@@ -72,11 +72,11 @@ void stub_part(struct gdbs *g, const void *data, size_t len, uint64_t offset, ui
 static void send_packet(struct gdbs *g, const struct text *content)
 {
     if (g->no_ack) {
-        frame_write(&g->out, content->data, content->len);
+        wire_write(&g->out, content->data, content->len);
         return;
     }
     text_clear(&g->last);
-    frame_write(&g->last, content->data, content->len);
+    wire_write(&g->last, content->data, content->len);
     text_add(&g->out, g->last.data, g->last.len);
 }
 
@@ -142,10 +142,10 @@ static void answer(struct gdbs *g)
 
 /* ---- bytes ---- */
 
-static void enqueue(struct gdbs *g, enum frame_event event)
+static void enqueue(struct gdbs *g, enum wire_event event)
 {
     uint32_t len = (uint32_t)g->in.data.len;
-    if (event == FRAME_BREAK && g->breaks)
+    if (event == WIRE_BREAK && g->breaks)
         return; /* the user is impatient */
     if (g->queue_head > g->queue.len / 2) {
         text_drop(&g->queue, g->queue_head);
@@ -156,9 +156,9 @@ static void enqueue(struct gdbs *g, enum frame_event event)
         return;
     }
     text_char(&g->queue, (char)event);
-    if (event == FRAME_BREAK)
+    if (event == WIRE_BREAK)
         g->breaks++;
-    if (event != FRAME_PACKET)
+    if (event != WIRE_PACKET)
         return;
     text_add(&g->queue, &len, sizeof(len));
     text_add(&g->queue, g->in.data.data, len);
@@ -166,39 +166,39 @@ static void enqueue(struct gdbs *g, enum frame_event event)
 
 static void take_byte(struct gdbs *g, uint8_t byte)
 {
-    enum frame_event event = frame_feed(&g->in, byte, !g->no_ack);
+    enum wire_event event = wire_feed(&g->in, byte, !g->no_ack);
     switch (event) {
-    case FRAME_NONE:
-    case FRAME_ACK:
+    case WIRE_NONE:
+    case WIRE_ACK:
         return;
-    case FRAME_BAD:
+    case WIRE_BAD:
         if (!g->no_ack)
             text_char(&g->out, '-');
         return;
-    case FRAME_NAK:
+    case WIRE_NAK:
         if (!g->no_ack)
             text_add(&g->out, g->last.data, g->last.len);
         return;
-    case FRAME_PACKET:
-    case FRAME_TOO_LONG:
+    case WIRE_PACKET:
+    case WIRE_TOO_LONG:
         if (!g->no_ack)
             text_char(&g->out, '+');
         enqueue(g, event);
         return;
-    case FRAME_BREAK:
+    case WIRE_BREAK:
         enqueue(g, event);
         return;
     }
 }
 
 /* Takes the first event off the queue; a packet's data go to g->packet. */
-static enum frame_event dequeue(struct gdbs *g)
+static enum wire_event dequeue(struct gdbs *g)
 {
     const uint8_t *head = g->queue.data + g->queue_head;
-    enum frame_event event = (enum frame_event)*head++;
-    if (event == FRAME_BREAK)
+    enum wire_event event = (enum wire_event)*head++;
+    if (event == WIRE_BREAK)
         g->breaks--;
-    if (event == FRAME_PACKET) {
+    if (event == WIRE_PACKET) {
         uint32_t len = get_le32(head);
         text_clear(&g->packet);
         text_add(&g->packet, head + sizeof(len), len);
@@ -217,10 +217,10 @@ static bool queued(const struct gdbs *g)
 static void work(struct gdbs *g)
 {
     while (!g->busy && g->want == GDBS_WANT_BYTES && g->out.len < STUB_OUT_MAX && queued(g)) {
-        enum frame_event event = dequeue(g);
-        if (event == FRAME_PACKET) {
+        enum wire_event event = dequeue(g);
+        if (event == WIRE_PACKET) {
             answer(g);
-        } else if (event == FRAME_TOO_LONG) {
+        } else if (event == WIRE_TOO_LONG) {
             text_clear(&g->reply);
             stub_refuse(g, "the packet is too long");
             send_packet(g, &g->reply);
@@ -275,7 +275,7 @@ bool stub_interrupted(const struct gdbs *g)
 /* What asked for this stop has been heard; a second 0x03 meant the same one. */
 static void forget_breaks(struct gdbs *g)
 {
-    while (queued(g) && g->queue.data[g->queue_head] == FRAME_BREAK)
+    while (queued(g) && g->queue.data[g->queue_head] == WIRE_BREAK)
         dequeue(g);
 }
 

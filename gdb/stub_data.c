@@ -6,7 +6,7 @@
 #include "gdb/stub_impl.h"
 
 enum {
-    MEMORY_MAX = FRAME_MAX / 2 - 16, /* bytes in one packet, as hex digits or with escapes */
+    MEMORY_MAX = WIRE_MAX / 2 - 16, /* bytes in one packet, as hex digits or with escapes */
     CHUNK = 0x10000,                 /* of long operations, between questions whether to go on */
 };
 

@@ -71,7 +71,7 @@ static void packet_pread(struct gdbs *g, struct cursor *c)
         return;
     }
     size_t from = (size_t)MIN(offset, len), n = (size_t)MIN(count, len - from);
-    n = MIN(n, (size_t)FRAME_MAX / 2 - 32);
+    n = MIN(n, (size_t)WIRE_MAX / 2 - 32);
     result(g, n);
     text_char(&g->reply, ';');
     text_add(&g->reply, data + from, n);

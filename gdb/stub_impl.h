@@ -5,12 +5,12 @@
 #ifndef HW_GDB_STUB_IMPL_H
 #define HW_GDB_STUB_IMPL_H
 
-#include "gdb/frame.h"
+#include "gdb/wire.h"
 #include "gdb/stub.h"
 
 enum {
-    STUB_QUEUE_MAX = 4 * FRAME_MAX, /* bytes that wait while the target moves */
-    STUB_OUT_MAX = 4 * FRAME_MAX,   /* bytes that wait to be sent before packets wait, too */
+    STUB_QUEUE_MAX = 4 * WIRE_MAX, /* bytes that wait while the target moves */
+    STUB_OUT_MAX = 4 * WIRE_MAX,   /* bytes that wait to be sent before packets wait, too */
     STUB_LINE_MAX = 4096,           /* a monitor command */
     STUB_ERR_FAULT = 14,            /* of memory, as EFAULT */
 };
@@ -53,12 +53,12 @@ struct gdbs {
     size_t reg_count, g_len;
     struct text description; /* target.xml */
 
-    struct frame_reader in;
-    struct text queue;      /* events that wait: a byte of enum frame_event, for packets a 32-bit length and the data */
+    struct wire_reader in;
+    struct text queue;      /* events that wait: a byte of enum wire_event, for packets a 32-bit length and the data */
     size_t queue_head;      /* of its first event */
-    unsigned breaks;        /* FRAME_BREAKs in it */
+    unsigned breaks;        /* WIRE_BREAKs in it */
     struct text packet;     /* that is being answered */
-    struct text reply, out, last; /* last: the last framed reply, for a FRAME_NAK */
+    struct text reply, out, last; /* last: the last framed reply, for a WIRE_NAK */
     struct text scratch;
     bool busy, no_ack, no_reply, over, overrun;
 

@@ -40,7 +40,7 @@ static void packet_supported(struct gdbs *g, struct cursor *c)
     }
     text_printf(&g->reply, "PacketSize=%x;QStartNoAckMode+;multiprocess+;vContSupported+;swbreak+;hwbreak+;"
                            "ConditionalBreakpoints+;qXfer:features:read+;qXfer:threads:read+;QPassSignals+;"
-                           "QProgramSignals+;binary-upload+;QNonStop-", FRAME_MAX);
+                           "QProgramSignals+;binary-upload+;QNonStop-", WIRE_MAX);
     if (exec_file(g, &name, &data, &len))
         text_str(&g->reply, ";qXfer:exec-file:read+");
     if (g->o.reverse)

@@ -1,4 +1,4 @@
-/* tests/fuzz/fuzz_gdb.c: libFuzzer over the gdb stub: whatever a client sends, the stub answers in packets that gdb could
+/* tests/fuzz/fuzz_gdb.c: libFuzzer over the gdb stub: whatever a client sends, it answers in packets that gdb could
  * decode, asks nothing of the machine that there is not (gdb_rig.h checks), leaves no breakpoint behind, and stays
  * within its bounds. Whenever it wants the machine to move, the machine stops, for another reason each time.
  *
@@ -25,16 +25,16 @@ static struct gdbs_stop next_stop(struct rig *rig, unsigned n)
 /* The output is acknowledgements and whole packets, nothing else. */
 static void check_output(const struct rig *rig)
 {
-    struct frame_reader f = {0};
-    enum frame_event e = FRAME_ACK;
+    struct wire_reader f = {0};
+    enum wire_event e = WIRE_ACK;
     for (size_t i = 0; i < rig->sent.len; i++) {
         uint8_t byte = rig->sent.data[i];
-        CHECK(f.state != FR_BETWEEN || byte == '$' || byte == '+' || byte == '-', "%#x between packets", byte);
-        e = frame_feed(&f, byte, true);
-        CHECK(e != FRAME_BAD && e != FRAME_BREAK, "the stub sent a broken packet");
+        CHECK(f.state != WIRE_IN_BETWEEN || byte == '$' || byte == '+' || byte == '-', "%#x between packets", byte);
+        e = wire_feed(&f, byte, true);
+        CHECK(e != WIRE_BAD && e != WIRE_BREAK, "the stub sent a broken packet");
     }
-    CHECK(f.state == FR_BETWEEN, "the stub sent half a packet");
-    frame_reader_deinit(&f);
+    CHECK(f.state == WIRE_IN_BETWEEN, "the stub sent half a packet");
+    wire_reader_deinit(&f);
 }
 
 static bool step(struct rig *rig, unsigned *stops)

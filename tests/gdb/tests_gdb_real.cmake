@@ -2,6 +2,8 @@
 find_package(Python3 COMPONENTS Interpreter)
 add_executable(gdb_rig ${CMAKE_CURRENT_LIST_DIR}/rig.c)
 target_link_libraries(gdb_rig PRIVATE hw_gdb)
+add_executable(gdb_serve ${CMAKE_CURRENT_LIST_DIR}/serve.c)
+target_link_libraries(gdb_serve PRIVATE hw_gdb hw_replay)
 if(Python3_FOUND)
   add_test(NAME gdb_real COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/test_gdb.py $<TARGET_FILE:gdb_rig>
                                  ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/gdb)

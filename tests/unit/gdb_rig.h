@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "core/base/check.h"
-#include "gdb/frame.h"
+#include "gdb/wire.h"
 #include "gdb/stub.h"
 
 enum { RIG_BASE = 0x1000, RIG_MEMORY = 0x20000, RIG_PHYSICAL = 0x1000, RIG_REGS = 4, RIG_PC = 1 };

@@ -30,7 +30,7 @@ static void send_packet(struct rig *rig, const void *data, size_t len)
 /* Takes the next packet off what was sent; run lengths and escapes undone. NULL: there is none. */
 static char *next_packet(struct rig *rig)
 {
-    static char text[2 * FRAME_MAX];
+    static char text[2 * WIRE_MAX];
     size_t n = 0, i = 0;
     const uint8_t *p = rig->sent.data;
     while (i < rig->sent.len && p[i] != '$')
@@ -526,7 +526,7 @@ static void test_limits(void **state)
     ask(rig, "QStartNoAckMode");
     text_clear(&rig->sent);
     send_bytes(rig, "$", 1);
-    for (unsigned i = 0; i <= FRAME_MAX / sizeof(zeroes); i++)
+    for (unsigned i = 0; i <= WIRE_MAX / sizeof(zeroes); i++)
         send_bytes(rig, zeroes, sizeof(zeroes));
     send_bytes(rig, "#00", 3);
     assert_string_equal(next_packet(rig), "E.the packet is too long");
@@ -546,7 +546,7 @@ static void test_limits(void **state)
     for (unsigned i = 0; i < 2000; i++)
         gdbs_feed(rig->g, "$m1000,20000#00", 15);
     gdbs_output(rig->g, &len);
-    assert_true(len < 5 * FRAME_MAX);
+    assert_true(len < 5 * WIRE_MAX);
     size_t answers = 0;
     while (gdbs_output(rig->g, &len), len) {
         answers += len;

@@ -1,5 +1,5 @@
-/* gdb/frame.c: between bytes and packets. See frame.h. */
-#include "gdb/frame.h"
+/* gdb/wire.c: between bytes and packets. See wire.h. */
+#include "gdb/wire.h"
 
 enum {
     ESCAPE = '}', ESCAPE_XOR = 0x20, BREAK = 3,
@@ -7,33 +7,33 @@ enum {
     RUN_MIN = 3, RUN_MAX = 126 - RUN_BASE,
 };
 
-void frame_reader_deinit(struct frame_reader *f)
+void wire_reader_deinit(struct wire_reader *f)
 {
     text_deinit(&f->data);
-    *f = (struct frame_reader){0};
+    *f = (struct wire_reader){0};
 }
 
-static void begin(struct frame_reader *f)
+static void begin(struct wire_reader *f)
 {
     text_clear(&f->data);
     f->len = 0;
     f->sum = 0;
     f->escaped = f->bad = false;
-    f->state = FR_DATA;
+    f->state = WIRE_IN_DATA;
 }
 
-static enum frame_event between(struct frame_reader *f, uint8_t byte)
+static enum wire_event between(struct wire_reader *f, uint8_t byte)
 {
     switch (byte) {
-    case '$': begin(f); return FRAME_NONE;
-    case '+': return FRAME_ACK;
-    case '-': return FRAME_NAK;
-    case BREAK: return FRAME_BREAK;
-    default: return FRAME_NONE;
+    case '$': begin(f); return WIRE_NONE;
+    case '+': return WIRE_ACK;
+    case '-': return WIRE_NAK;
+    case BREAK: return WIRE_BREAK;
+    default: return WIRE_NONE;
     }
 }
 
-static void data(struct frame_reader *f, uint8_t byte)
+static void data(struct wire_reader *f, uint8_t byte)
 {
     if (byte == '$') {
         begin(f);
@@ -41,13 +41,13 @@ static void data(struct frame_reader *f, uint8_t byte)
     }
     if (byte == '#') {
         f->bad |= f->escaped;
-        f->state = FR_SUM1;
+        f->state = WIRE_IN_SUM1;
         return;
     }
     f->sum = (uint8_t)(f->sum + byte);
-    if (f->len < FRAME_MAX)
+    if (f->len < WIRE_MAX)
         f->len++;
-    if (f->len >= FRAME_MAX)
+    if (f->len >= WIRE_MAX)
         return; /* too long: nothing is kept, but its end is found */
     if (f->escaped) {
         text_char(&f->data, (char)(byte ^ ESCAPE_XOR));
@@ -59,31 +59,31 @@ static void data(struct frame_reader *f, uint8_t byte)
     }
 }
 
-static enum frame_event end(struct frame_reader *f, uint8_t byte, bool check)
+static enum wire_event end(struct wire_reader *f, uint8_t byte, bool check)
 {
     int high = hex_digit(f->want), low = hex_digit(byte);
-    f->state = FR_BETWEEN;
+    f->state = WIRE_IN_BETWEEN;
     if (f->bad || (check && (high < 0 || low < 0 || (high << 4 | low) != f->sum)))
-        return FRAME_BAD;
-    return f->len >= FRAME_MAX ? FRAME_TOO_LONG : FRAME_PACKET;
+        return WIRE_BAD;
+    return f->len >= WIRE_MAX ? WIRE_TOO_LONG : WIRE_PACKET;
 }
 
-enum frame_event frame_feed(struct frame_reader *f, uint8_t byte, bool check)
+enum wire_event wire_feed(struct wire_reader *f, uint8_t byte, bool check)
 {
     switch (f->state) {
-    case FR_BETWEEN:
+    case WIRE_IN_BETWEEN:
         return between(f, byte);
-    case FR_DATA:
+    case WIRE_IN_DATA:
         data(f, byte);
-        return FRAME_NONE;
-    case FR_SUM1:
+        return WIRE_NONE;
+    case WIRE_IN_SUM1:
         f->want = byte;
-        f->state = FR_SUM2;
-        return FRAME_NONE;
-    case FR_SUM2:
+        f->state = WIRE_IN_SUM2;
+        return WIRE_NONE;
+    case WIRE_IN_SUM2:
         return end(f, byte, check);
     }
-    return FRAME_NONE;
+    return WIRE_NONE;
 }
 
 static bool must_escape(uint8_t c)
@@ -108,7 +108,7 @@ static size_t sendable_repeats(size_t repeats)
     return repeats;
 }
 
-void frame_write(struct text *out, const uint8_t *p, size_t len)
+void wire_write(struct text *out, const uint8_t *p, size_t len)
 {
     text_char(out, '$');
     size_t from = out->len;

@@ -1,4 +1,4 @@
-/* tests/unit/gdb_frame.c: packets in and out of bytes: checksums, escapes, run lengths, garbage, lengths. */
+/* tests/unit/gdb_wire.c: packets in and out of bytes: checksums, escapes, run lengths, garbage, lengths. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,14 +7,14 @@
 #include <cmocka.h>
 #include <stdio.h>
 
-#include "gdb/frame.h"
+#include "gdb/wire.h"
 
-static enum frame_event feed(struct frame_reader *f, const char *bytes, size_t len)
+static enum wire_event feed(struct wire_reader *f, const char *bytes, size_t len)
 {
-    enum frame_event last = FRAME_NONE;
+    enum wire_event last = WIRE_NONE;
     for (size_t i = 0; i < len; i++) {
-        enum frame_event e = frame_feed(f, (uint8_t)bytes[i], true);
-        if (e != FRAME_NONE)
+        enum wire_event e = wire_feed(f, (uint8_t)bytes[i], true);
+        if (e != WIRE_NONE)
             last = e;
     }
     return last;
@@ -25,51 +25,51 @@ static enum frame_event feed(struct frame_reader *f, const char *bytes, size_t l
 static void test_in(void **state)
 {
     (void)state;
-    struct frame_reader f = {0};
-    assert_int_equal(FEED(&f, "+"), FRAME_ACK);
-    assert_int_equal(FEED(&f, "-"), FRAME_NAK);
-    assert_int_equal(FEED(&f, "\003"), FRAME_BREAK);
-    assert_int_equal(FEED(&f, "$#00"), FRAME_PACKET);
+    struct wire_reader f = {0};
+    assert_int_equal(FEED(&f, "+"), WIRE_ACK);
+    assert_int_equal(FEED(&f, "-"), WIRE_NAK);
+    assert_int_equal(FEED(&f, "\003"), WIRE_BREAK);
+    assert_int_equal(FEED(&f, "$#00"), WIRE_PACKET);
     assert_int_equal(f.data.len, 0);
-    assert_int_equal(FEED(&f, "$g#67"), FRAME_PACKET);
+    assert_int_equal(FEED(&f, "$g#67"), WIRE_PACKET);
     assert_memory_equal(f.data.data, "g", 1);
-    assert_int_equal(FEED(&f, "$g#68"), FRAME_BAD);
-    assert_int_equal(FEED(&f, "$g#zz"), FRAME_BAD);
-    assert_int_equal(FEED(&f, "garbage without beginning#67"), FRAME_NONE);
-    assert_int_equal(FEED(&f, "$half$g#67"), FRAME_PACKET);
+    assert_int_equal(FEED(&f, "$g#68"), WIRE_BAD);
+    assert_int_equal(FEED(&f, "$g#zz"), WIRE_BAD);
+    assert_int_equal(FEED(&f, "garbage without beginning#67"), WIRE_NONE);
+    assert_int_equal(FEED(&f, "$half$g#67"), WIRE_PACKET);
     assert_int_equal(f.data.len, 1);
-    assert_int_equal(FEED(&f, "$a}\x03}\x04}]}\x0a" "#d2"), FRAME_BAD);
-    assert_int_equal(FEED(&f, "$}\x03#80"), FRAME_PACKET); /* an escaped '#' */
+    assert_int_equal(FEED(&f, "$a}\x03}\x04}]}\x0a" "#d2"), WIRE_BAD);
+    assert_int_equal(FEED(&f, "$}\x03#80"), WIRE_PACKET); /* an escaped '#' */
     assert_memory_equal(f.data.data, "#", 1);
-    assert_int_equal(FEED(&f, "$}#7d"), FRAME_BAD);
-    assert_int_equal(FEED(&f, "$a\003b#c6"), FRAME_PACKET); /* 0x03 inside a packet is data */
+    assert_int_equal(FEED(&f, "$}#7d"), WIRE_BAD);
+    assert_int_equal(FEED(&f, "$a\003b#c6"), WIRE_PACKET); /* 0x03 inside a packet is data */
     assert_int_equal(f.data.len, 3);
-    frame_reader_deinit(&f);
+    wire_reader_deinit(&f);
 }
 
 static void test_no_check(void **state)
 {
     (void)state;
-    struct frame_reader f = {0};
+    struct wire_reader f = {0};
     const char *s = "$g#00";
-    enum frame_event e = FRAME_NONE;
+    enum wire_event e = WIRE_NONE;
     for (; *s; s++)
-        e = frame_feed(&f, (uint8_t)*s, false);
-    assert_int_equal(e, FRAME_PACKET);
-    frame_reader_deinit(&f);
+        e = wire_feed(&f, (uint8_t)*s, false);
+    assert_int_equal(e, WIRE_PACKET);
+    wire_reader_deinit(&f);
 }
 
 static void test_too_long(void **state)
 {
     (void)state;
-    struct frame_reader f = {0};
-    frame_feed(&f, '$', true);
-    for (unsigned i = 0; i < 3 * FRAME_MAX; i++)
-        assert_int_equal(frame_feed(&f, 0, true), FRAME_NONE);
-    assert_true(f.data.room <= 2 * FRAME_MAX);
-    assert_int_equal(FEED(&f, "#00"), FRAME_TOO_LONG);
-    assert_int_equal(FEED(&f, "$g#67"), FRAME_PACKET);
-    frame_reader_deinit(&f);
+    struct wire_reader f = {0};
+    wire_feed(&f, '$', true);
+    for (unsigned i = 0; i < 3 * WIRE_MAX; i++)
+        assert_int_equal(wire_feed(&f, 0, true), WIRE_NONE);
+    assert_true(f.data.room <= 2 * WIRE_MAX);
+    assert_int_equal(FEED(&f, "#00"), WIRE_TOO_LONG);
+    assert_int_equal(FEED(&f, "$g#67"), WIRE_PACKET);
+    wire_reader_deinit(&f);
 }
 
 /* What gdb does with a packet: check it, expand run lengths, then undo escapes. */
@@ -105,7 +105,7 @@ static void decode(const struct text *wire, struct text *out)
 static void round_trip(const uint8_t *data, size_t len)
 {
     struct text wire = {0}, back = {0};
-    frame_write(&wire, data, len);
+    wire_write(&wire, data, len);
     decode(&wire, &back);
     assert_int_equal(back.len, len);
     if (len)
@@ -142,7 +142,7 @@ static void test_out_is_short(void **state)
     struct text wire = {0};
     uint8_t zeroes[4096];
     memset(zeroes, '0', sizeof(zeroes));
-    frame_write(&wire, zeroes, sizeof(zeroes));
+    wire_write(&wire, zeroes, sizeof(zeroes));
     assert_true(wire.len < sizeof(zeroes) / 25);
     text_deinit(&wire);
 }
