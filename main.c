@@ -4,7 +4,9 @@
 #include "core/base/base.h"
 #include "core/base/err.h"
 #include "exec/engine.h"
+#include "gdb/commands.h"
 #include "replay/commands.h"
+#include "replay/guest.h"
 #include "replay/options.h"
 
 struct command {
@@ -19,6 +21,8 @@ static const struct command commands[] = {
     {"run", "run [options] KERNEL", "run a guest, without a log", CMD_RUN, cmd_run},
     {"record", "record -o FILE [options] KERNEL", "run a guest and record it", CMD_RECORD, cmd_record},
     {"replay", "replay FILE [options]", "re-execute a recording and verify it", CMD_REPLAY, cmd_replay},
+    {"debug", "debug FILE [options] [-- GDB-OPTIONS]", "gdb on a recording: forwards, backwards, anywhere", CMD_DEBUG,
+     cmd_debug},
     {"info", "info FILE [--json]", "what a recording is, and its size", CMD_INFO, cmd_info},
     {"dump", "dump FILE [--json]", "the events of a recording, one a line", CMD_DUMP, cmd_dump},
     {"index", "index FILE [-o NEW]", "put checkpoints into a recording, for a quick start anywhere in it", CMD_INDEX,
@@ -68,6 +72,7 @@ static struct err *cmd_help(int argc, char **argv, int *status)
 int main(int argc, char **argv)
 {
     int status = 0;
+    guest_set_debugger(gdb_attach);
     const char *name = argc > 1 ? argv[1] : "help";
     if (!strcmp(name, "--help") || !strcmp(name, "-h"))
         name = "help";

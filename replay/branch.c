@@ -10,7 +10,7 @@
 static struct err *run_on(const struct options *o, struct guest *g, struct vm *vm, enum session_end *end)
 {
     fprintf(stderr, "hyperwind: live from tick %" PRIu64 "\n", vm->machine->vcpu.ticks);
-    return guest_run(g, vm, o->limit_ticks, end);
+    return guest_run(g, vm, o->limit_ticks, o->output, end);
 }
 
 static struct err *run_unrecorded(const struct options *o, struct replayer *r, struct guest *g, struct vm *vm, int *status)

@@ -16,7 +16,7 @@ static struct err *record_run(const struct options *o, struct guest *g, struct v
         vm_measure(vm);
     struct err *e = recorder_begin(r, vm->machine);
     if (!e)
-        e = guest_run(g, vm, o->limit_ticks, &end);
+        e = guest_run(g, vm, o->limit_ticks, true, &end);
     if (!e)
         e = recorder_finish(r, end_reason(vm->machine, end), vm->machine->request_value);
     if (!e)

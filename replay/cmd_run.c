@@ -12,7 +12,7 @@ static struct err *run(const struct options *o, struct guest *g, struct vm *vm, 
         return e;
     if (o->stats)
         vm_measure(vm);
-    e = guest_run(g, vm, o->limit_ticks, &end);
+    e = guest_run(g, vm, o->limit_ticks, false, &end);
     if (!e)
         *status = vm_report_end(vm->machine, end, digest_memory(d).total);
     if (!e && o->stats)

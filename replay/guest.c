@@ -132,13 +132,38 @@ void guest_close(struct guest *g)
     *g = (struct guest){0};
 }
 
-struct err *guest_run(struct guest *g, const struct vm *vm, uint64_t limit_ticks, enum session_end *end)
+static guest_debug_fn debugger;
+
+void guest_set_debugger(guest_debug_fn fn)
+{
+    debugger = fn;
+}
+
+static bool attention(void *arg)
+{
+    const struct session *s = arg;
+    return s->interrupted && s->interrupted(s->interrupted_arg, s->machine);
+}
+
+/* With a debugger attached, or about to be. What it leaves alive ends as if the user had ended it. */
+static struct err *run_debugged(struct guest *g, struct session *s, bool recorded, enum session_end *end)
+{
+    s->ended = END_STOP;
+    live_set_attention(g->live, attention, s);
+    struct err *e = debugger(g->options, s, recorded, &stop_wanted);
+    *end = s->ended == END_PROBE || s->ended == END_INTERRUPTED ? END_STOP : s->ended;
+    if (s->ended == END_LIMIT && s->machine->vcpu.ticks < g->options->limit_ticks)
+        *end = END_STOP;
+    return e;
+}
+
+struct err *guest_run(struct guest *g, const struct vm *vm, uint64_t limit_ticks, bool recorded, enum session_end *end)
 {
     struct session s = {.machine = vm->machine, .engine = vm->engine, .limit_ticks = limit_ticks,
                         .hook = {.ticks = UINT64_MAX}};
     live_bind(g->live, vm->machine);
     running = vm->machine;
-    struct err *e = session_run(&s, end);
+    struct err *e = g->options->gdb ? run_debugged(g, &s, recorded, end) : session_run(&s, end);
     running = NULL;
     if (!e && g->failed) {
         e = g->failed;

@@ -25,7 +25,13 @@ void guest_close(struct guest *g);
 /* Kernel and initrd are in guest memory, and in the log if there is one: give back the memory they took. */
 void guest_image_loaded(struct guest *g);
 
+/* Who runs the guest's session when there is --gdb: gdb/ does, and is above this folder. Returns when the guest has ended, or
+ * is to be ended. `stop`: true when a signal asks for the end. */
+typedef struct err *(*guest_debug_fn)(const struct options *o, struct session *s, bool recorded, const volatile bool *stop);
+void guest_set_debugger(guest_debug_fn fn);
+
 /* Run until the guest, the user or a limit ends it. */
-must_check struct err *guest_run(struct guest *g, const struct vm *vm, uint64_t limit_ticks, enum session_end *end);
+must_check struct err *guest_run(struct guest *g, const struct vm *vm, uint64_t limit_ticks, bool recorded,
+                                 enum session_end *end);
 
 #endif

@@ -10,6 +10,7 @@
 
 /* A wait is no longer than this, so that a signal that came just before it is seen soon. */
 #define LIVE_WAIT_NS (NS_PER_S / 10)
+#define LIVE_ATTENTION_NS (NS_PER_S / 50) /* with somebody else to be asked */
 
 /* A halted guest that typed bytes do not wake is given more of them only this often: its timers must get their turn. */
 #define LIVE_FEED_NS (NS_PER_S / 100)
@@ -36,6 +37,8 @@ struct live {
     bool input_done;          /* so was its input: an endless source must not hold the guest at one tick */
     uint64_t fed_ticks, fed_host_ns; /* when an idle guest was last given input */
     bool leave;
+    bool (*attention)(void *arg);
+    void *attention_arg;
 };
 
 static uint64_t clock_ns(clockid_t id)
@@ -155,7 +158,8 @@ static uint64_t live_horizon(void *self)
 static bool wake_wanted(const struct live *l, uint64_t ticks, uint64_t host)
 {
     bool fed = ticks == l->fed_ticks && host - l->fed_host_ns < LIVE_FEED_NS;
-    return stop_wanted(l) || (!fed && machine_console_room(l->m, 0) && console_input_ready(l->console));
+    return stop_wanted(l) || (l->attention && l->attention(l->attention_arg)) ||
+           (!fed && machine_console_room(l->m, 0) && console_input_ready(l->console));
 }
 
 static struct err *live_idle(void *self, uint64_t ticks, uint64_t now_ns, uint64_t deadline_ns, bool *reached_out)
@@ -165,7 +169,7 @@ static struct err *live_idle(void *self, uint64_t ticks, uint64_t now_ns, uint64
     uint64_t wait_until = deadline_ns == VCLOCK_NEVER ? UINT64_MAX : l->origin_ns + deadline_ns;
     bool jump = !l->host_clock && deadline_ns != VCLOCK_NEVER;
     while (!jump && host < wait_until && !wake_wanted(l, ticks, host)) {
-        console_wait(l->console, MIN(wait_until - host, LIVE_WAIT_NS));
+        console_wait(l->console, MIN(wait_until - host, l->attention ? LIVE_ATTENTION_NS : LIVE_WAIT_NS));
         host = live_host_ns();
     }
     l->idle_ns += host - start;
@@ -205,6 +209,12 @@ struct err *live_create(struct console *c, bool host_clock, const volatile bool 
     l->stop = stop;
     *out = l;
     return NULL;
+}
+
+void live_set_attention(struct live *l, bool (*wanted)(void *arg), void *arg)
+{
+    l->attention = wanted;
+    l->attention_arg = arg;
 }
 
 void live_destroy(struct live *l)

@@ -23,6 +23,8 @@ void live_destroy(struct live *l);
 /* The machine whose clock is aligned; after machine_create(), before the first poll. Host time goes on from the machine's
  * virtual time of this moment. */
 void live_bind(struct live *l, const struct machine *m);
+/* While the guest idles: asked every 20 ms or so; true ends the wait, as a wake. NULL: nobody. */
+void live_set_attention(struct live *l, bool (*wanted)(void *arg), void *arg);
 struct nondet live_door(struct live *l);
 
 /* Monotonic host time, ns; for those who show progress. */

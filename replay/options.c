@@ -45,9 +45,18 @@ static const struct option_row rows[] = {
     {"--verify", NULL, FLAG, AT(verify), CMD_RECORD, "replay the recording at once"},
     {"--to", "TICKS", NUMBER, AT(to), CMD_REPLAY, "stop at this position"},
     {"--quiet", NULL, FLAG, AT(quiet), CMD_REPLAY, "do not print the console again"},
-    {"--force", NULL, FLAG, AT(force), CMD_REPLAY | CMD_BISECT | CMD_INDEX,
+    {"--force", NULL, FLAG, AT(force), CMD_REPLAY | CMD_BISECT | CMD_INDEX | CMD_DEBUG,
      "try although this host is of another class than the recording's"},
     {"--stats", NULL, FLAG, AT(stats), RUNNING, "say at the end what the engine did: code translated, TLB fills, ..."},
+    {"--gdb", "WHERE", TEXT, AT(gdb), BOOT, "let gdb attach at any time; WHERE is [HOST:]PORT or unix:PATH"},
+    {"--gdb-wait", NULL, FLAG, AT(gdb_wait), BOOT, "with --gdb: do not start the guest before gdb lets it"},
+    {"--gdb-i386", NULL, FLAG, AT(gdb_i386), BOOT | CMD_DEBUG, "describe a 32-bit CPU to gdb, as it wants for a 32-bit kernel"},
+    {"--at", "POSITION", TEXT, AT(at), CMD_DEBUG, "start at these ticks, N%, start or end (default)"},
+    {"--symbols", "VMLINUX", TEXT, AT(symbols), CMD_DEBUG, "the kernel's ELF file with its symbols (default: what the guest has)"},
+    {"--gdb", "WHERE", TEXT, AT(gdb), CMD_DEBUG, "start no gdb, wait for one; WHERE is [HOST:]PORT or unix:PATH"},
+    {"--engine", "NAME", TEXT, AT(engine), CMD_DEBUG | CMD_INDEX, "what executes the guest: dbt (default), interp, mixed"},
+    {"--checkpoint-memory", "SIZE", SIZE, AT(checkpoint_memory), CMD_DEBUG,
+     "memory for checkpoints (default 512M): more of it makes going back faster"},
     {"--json", NULL, FLAG, AT(json), CMD_INFO | CMD_DUMP, "print JSON"},
     {"--test-flip", "GPA:BIT@TICKS", FLIP, AT(flip_gpa), CMD_REPLAY, NULL},
     {"--test-alter-event", "SEQ", NUMBER, AT(alter_seq), CMD_REPLAY, NULL},
@@ -175,6 +184,8 @@ static struct err *check(unsigned command, const char *name, const struct option
     } else if (!o->file) {
         return err_new(ERR_USAGE, "%s: which recording?", name);
     }
+    if ((command & BOOT) && o->gdb_wait && !o->gdb)
+        return err_new(ERR_USAGE, "%s: --gdb-wait goes with --gdb WHERE", name);
     if (command == CMD_REPLAY && o->live && o->to == UINT64_MAX)
         return err_new(ERR_USAGE, "replay: --live needs --to TICKS, the position to go live at");
     if (command == CMD_REPLAY && !o->live && o->output)
@@ -190,6 +201,10 @@ struct err *options_parse(unsigned command, int argc, char **argv, struct option
                             .to = UINT64_MAX, .host_clock = true, .flip_ticks = UINT64_MAX, .alter_seq = UINT64_MAX};
     for (int i = 1; i < argc; i++) {
         struct err *e = NULL;
+        if (command == CMD_DEBUG && !strcmp(argv[i], "--")) {
+            out->rest = argv + i + 1;
+            break;
+        }
         if (argv[i][0] == '-' && argv[i][1])
             e = parse_option(command, argc, argv, &i, out);
         else if (out->file)

@@ -74,7 +74,7 @@ static uint64_t next_stop(const struct session *s, uint64_t horizon)
     return MAX(until, now + 1); /* a deadline that could not be met yet waits for the next tick */
 }
 
-struct err *session_run(struct session *s, enum session_end *out)
+static struct err *run(struct session *s, enum session_end *out)
 {
     struct machine *m = s->machine;
     struct vcpu *v = &m->vcpu;
@@ -129,4 +129,11 @@ struct err *session_run(struct session *s, enum session_end *out)
             return NULL;
         }
     }
+}
+
+struct err *session_run(struct session *s, enum session_end *out)
+{
+    struct err *e = run(s, out);
+    s->ended = *out;
+    return e;
 }

@@ -35,6 +35,7 @@ struct session {
     /* Asked at every stop, before anything happens there: true ends the run. May be NULL. */
     bool (*interrupted)(void *arg, const struct machine *m);
     void *interrupted_arg;
+    enum session_end ended; /* out: of the last session_run() */
     uint64_t served_ticks; /* out: the last position whose input was polled and whose timers ran */
 };
 

@@ -48,7 +48,8 @@ struct err *timeline_execute(struct timeline *t, uint64_t to, bool probes, enum 
     e = session_run(t->session, how);
     t->replayed += t->m->vcpu.ticks - from;
     bool own_end = *how != END_LIMIT && *how != END_PROBE && *how != END_INTERRUPTED;
-    bool limit_end = t->replayer && *how == END_LIMIT && t->m->vcpu.ticks >= replayer_limit(t->replayer);
+    uint64_t limit = t->replayer ? replayer_limit(t->replayer) : t->end;
+    bool limit_end = *how == END_LIMIT && t->m->vcpu.ticks >= limit;
     if (e || (!own_end && !limit_end))
         return e;
     t->ended = true;
@@ -134,10 +135,12 @@ static void tell_end(struct timeline *t, struct timeline_stop *out)
 {
     const char *text = "the recording was cut short here";
     out->why = TL_END;
-    if (!t->replayer)
+    if (!t->replayer) {
         text = log_end_reason_name(end_reason(t->m, t->how));
-    else if (replayer_end(t->replayer).complete)
+        out->status = vm_end_status(t->m, t->how);
+    } else if (replayer_end(t->replayer).complete) {
         text = log_end_reason_name(replayer_end(t->replayer).reason);
+    }
     snprintf(out->text, sizeof(out->text), "%s", text);
 }
 
@@ -255,6 +258,7 @@ struct err *timeline_over(struct session *s, bool recording, const struct timeli
         return err_new(ERR_HOST, "out of memory");
     t->session = s;
     t->m = s->machine;
+    t->end = s->limit_ticks;
     t->live_recorded = recording;
     s->interrupted = ask;
     s->interrupted_arg = t;

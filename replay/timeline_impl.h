@@ -23,7 +23,7 @@ struct timeline {
     struct checkpoints *checkpoints;
     struct log_reader *stored; /* the recording once more, for the checkpoints in it */
     struct session own;
-    uint64_t end;              /* ticks */
+    uint64_t end;              /* ticks; of a live guest its limit, UINT64_MAX without */
     struct { uint8_t *data; size_t len, cap, at; } console; /* all that was ever replayed, and how much of it here */
 
     bool live_recorded;        /* a live guest that is being recorded */

@@ -233,7 +233,7 @@ struct err *timeline_run(struct timeline *t, bool back, struct timeline_stop *ou
 {
     if (back && !t->replayer)
         return err_new(ERR_UNSUPPORTED, "a live guest has no history to run back in");
-    return back ? backwards(t, out) : forwards(t, t->replayer ? t->end : UINT64_MAX, out);
+    return back ? backwards(t, out) : forwards(t, t->end, out);
 }
 
 struct err *timeline_step(struct timeline *t, int64_t n, struct timeline_stop *out)
@@ -241,7 +241,7 @@ struct err *timeline_step(struct timeline *t, int64_t n, struct timeline_stop *o
     uint64_t here = t->m->vcpu.ticks;
     enum session_end how;
     if (n >= 0)
-        return forwards(t, t->replayer ? MIN(here + (uint64_t)n, t->end) : here + (uint64_t)n, out);
+        return forwards(t, MIN(here + (uint64_t)n, t->end), out);
     if (!t->replayer)
         return err_new(ERR_UNSUPPORTED, "a live guest has no history to step back in");
     uint64_t back = MIN((uint64_t)-n, here);

@@ -135,20 +135,26 @@ void vm_print_stats(const struct vm *vm)
         fprintf(stderr, "hyperwind: statistics: %s: %.10g\n", stat[i].name, stat[i].value);
 }
 
+int vm_end_status(const struct machine *m, enum session_end end)
+{
+    enum log_end_reason reason = end_reason(m, end);
+    if (reason == LOG_END_DEBUG_EXIT)
+        return (int)(m->request_value & 0xff);
+    if (reason != LOG_END_CRASH && reason != LOG_END_HALTED)
+        return 0;
+    struct err *e = err_new(reason == LOG_END_CRASH ? ERR_GUEST : ERR_HALTED, "end");
+    int status = err_exit_status(e);
+    err_destroy(e);
+    return status;
+}
+
 int vm_report_end(const struct machine *m, enum session_end end, uint64_t memory_digest)
 {
     enum log_end_reason reason = end_reason(m, end);
     char code[32] = "";
-    int status = 0;
-    if (reason == LOG_END_DEBUG_EXIT) {
+    if (reason == LOG_END_DEBUG_EXIT)
         snprintf(code, sizeof(code), " %u", m->request_value);
-        status = (int)(m->request_value & 0xff);
-    } else if (reason == LOG_END_CRASH || reason == LOG_END_HALTED) {
-        struct err *e = err_new(reason == LOG_END_CRASH ? ERR_GUEST : ERR_HALTED, "end");
-        status = err_exit_status(e);
-        err_destroy(e);
-    }
     fprintf(stderr, "hyperwind: %s%s after %" PRIu64 " ticks, memory digest %016" PRIx64 "\n", log_end_reason_name(reason),
             code, m->vcpu.ticks, memory_digest);
-    return status;
+    return vm_end_status(m, end);
 }

@@ -37,7 +37,9 @@ must_check struct err *vm_spec_from_header(const struct log_header *h, bool forc
 void vm_measure(const struct vm *vm);
 void vm_print_stats(const struct vm *vm);
 
-/* The command's exit status and the line that tells how a guest ended. */
+/* The exit status that says how a guest ended (docs/exit-codes.md). */
+int vm_end_status(const struct machine *m, enum session_end end);
+/* The same, and the line that tells how a guest ended. */
 int vm_report_end(const struct machine *m, enum session_end end, uint64_t memory_digest);
 
 #endif

@@ -1,0 +1,307 @@
+/* gdb/cmd_debug.c: `hyperwind debug`: gdb on a recording, with one command.
+ *
+ * Symbols are those of --symbols, or those that a Linux kernel carries in its own memory (analysis/ksyms.h), or those of the
+ * ELF file that the guest was started from. gdb is started with them, with the commands of hyperwind.py, and connected. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "analysis/ksyms.h"
+#include "gdb/commands.h"
+#include "gdb/server.h"
+
+struct debug {
+    const struct options *o;
+    struct gdb_server *server;
+    struct timeline *t;
+    char dir[64];          /* for the socket and files that gdb reads; "": not made */
+    char symbols[96];      /* made from guest memory; "": none */
+    uint64_t slide;        /* of --symbols */
+    bool slide_known;
+    bool serving;          /* gdb is there, or may be */
+    uint64_t shown_percent;
+};
+
+/* ---- files for gdb ---- */
+
+enum { SOCKET_FILE, PYTHON_FILE, SYMBOLS_FILE, FILES };
+static const char *const file_names[FILES] = {"socket", "hyperwind.py", "kernel.elf"};
+
+static void file_path(const struct debug *d, unsigned file, char *out, size_t len)
+{
+    snprintf(out, len, "%s/%s", d->dir, file_names[file]);
+}
+
+static struct err *make_dir(struct debug *d)
+{
+    const char *tmp = getenv("TMPDIR");
+    if (!tmp || strlen(tmp) > 30) /* the socket's path has little room */
+        tmp = "/tmp";
+    snprintf(d->dir, sizeof(d->dir), "%s/hyperwind.XXXXXX", tmp);
+    if (mkdtemp(d->dir))
+        return NULL;
+    struct err *e = err_errno(ERR_HOST, errno, "cannot make a directory %s for gdb's files", d->dir);
+    d->dir[0] = 0;
+    return e;
+}
+
+static void remove_dir(const struct debug *d)
+{
+    char path[96];
+    for (unsigned i = 0; i < FILES && d->dir[0]; i++) {
+        file_path(d, i, path, sizeof(path));
+        unlink(path);
+    }
+    if (d->dir[0])
+        rmdir(d->dir);
+}
+
+static struct err *write_python(const struct debug *d)
+{
+    static const uint8_t python[] = {
+#include "hyperwind_py.hex"
+    };
+    char path[96];
+    file_path(d, PYTHON_FILE, path, sizeof(path));
+    FILE *f = fopen(path, "wb");
+    bool ok = f && fwrite(python, sizeof(python), 1, f) == 1;
+    if ((f && fclose(f)) || !ok)
+        return err_errno(ERR_HOST, errno, "cannot write %s", path);
+    return NULL;
+}
+
+/* ---- symbols ---- */
+
+static size_t read_linear(void *arg, uint64_t linear, void *buf, size_t len)
+{
+    return timeline_read(arg, TS_LINEAR, linear, buf, len);
+}
+
+static size_t read_physical(void *arg, uint64_t physical, void *buf, size_t len)
+{
+    return timeline_read(arg, TS_PHYSICAL, physical, buf, len);
+}
+
+static bool known_slide(void *arg, uint64_t *out)
+{
+    const struct debug *d = arg;
+    *out = d->slide;
+    return d->slide_known;
+}
+
+/* What the kernel in memory says of itself. *found: there is one. */
+static struct err *look_for_kernel(struct debug *d, bool *found)
+{
+    const uint64_t hole_end = GIB(4);
+    uint64_t ram = timeline_ram_len(d->t);
+    struct ksyms_reader reader = {.arg = d->t, .read = read_linear, .read_phys = read_physical,
+                                  .phys_len = ram > GIB(3) ? ram + hole_end - GIB(3) : ram};
+    struct ksyms *ks;
+    struct err *e = ksyms_find(&reader, &ks);
+    *found = !e;
+    if (e && err_code(e) == ERR_UNSUPPORTED) {
+        err_destroy(e);
+        return NULL;
+    }
+    if (e)
+        return e;
+    d->slide_known = ksyms_slide(ks, &d->slide);
+    if (!d->o->symbols && d->dir[0]) {
+        file_path(d, SYMBOLS_FILE, d->symbols, sizeof(d->symbols));
+        e = ksyms_write_elf(ks, d->symbols);
+        if (!e)
+            fprintf(stderr, "hyperwind: %zu symbols of %s\n", ksyms_count(ks), ksyms_banner(ks));
+    }
+    ksyms_destroy(ks);
+    return e;
+}
+
+/* ---- where ---- */
+
+static struct err *parse_at(const char *s, uint64_t end, uint64_t *out)
+{
+    char *rest;
+    if (!s || !strcmp(s, "end")) {
+        *out = end;
+        return NULL;
+    }
+    *out = 0;
+    if (!strcmp(s, "start"))
+        return NULL;
+    double percent = strtod(s, &rest);
+    if (rest != s && !strcmp(rest, "%") && percent >= 0 && percent <= 100) {
+        *out = (uint64_t)((double)end * percent / 100);
+        return NULL;
+    }
+    *out = strtoull(s, &rest, 0);
+    if (*s < '0' || *s > '9' || *rest)
+        return err_new(ERR_USAGE, "--at %s: expected a number of ticks, N%%, start or end", s);
+    if (*out > end)
+        return err_new(ERR_RANGE, "--at %s: the recording ends at tick %" PRIu64, s, end);
+    return NULL;
+}
+
+/* To the position asked for, and on the way a look for the kernel's symbols: there, or else at the end, where a kernel
+ * that was still packed at the beginning lies bare. */
+static struct err *go_there(struct debug *d)
+{
+    struct timeline_stop stop;
+    uint64_t at, end = timeline_end(d->t);
+    bool found = false;
+    struct err *e = parse_at(d->o->at, end, &at);
+    if (!e)
+        e = timeline_seek(d->t, at, &stop);
+    if (!e)
+        e = look_for_kernel(d, &found);
+    if (e || found || at == end)
+        return e;
+    e = timeline_seek(d->t, end, &stop);
+    if (!e)
+        e = look_for_kernel(d, &found);
+    if (!e)
+        e = timeline_seek(d->t, at, &stop);
+    return e;
+}
+
+/* A line of progress while nobody is connected. */
+static bool interrupted(void *arg, uint64_t from, uint64_t at, uint64_t to)
+{
+    struct debug *d = arg;
+    if (d->serving)
+        return gdb_server_interrupted(d->server, from, at, to);
+    uint64_t percent = to > from ? (at - from) * 100 / (to - from) : 100;
+    if (percent != d->shown_percent && isatty(STDERR_FILENO))
+        fprintf(stderr, "\rhyperwind: %s: %" PRIu64 " %%\x1b[K", d->o->file, percent);
+    d->shown_percent = percent;
+    return false;
+}
+
+/* ---- gdb ---- */
+
+enum { ARGS_MAX = 32 };
+
+static void exec_gdb(const struct debug *d)
+{
+    char source[128], target[128];
+    const char *argv[ARGS_MAX] = {"gdb", "-q"};
+    size_t n = 2;
+    snprintf(source, sizeof(source), "source %s/%s", d->dir, file_names[PYTHON_FILE]);
+    snprintf(target, sizeof(target), "target remote %s", gdb_server_address(d->server));
+    const char *symbols = d->o->symbols ? d->o->symbols : d->symbols;
+    if (*symbols)
+        argv[n++] = symbols;
+    /* Nobody wants to be asked whether to kill a recording, or to page through what scrolls by. */
+    const char *const commands[] = {"set confirm off", "set pagination off", source, target};
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        argv[n++] = "-ex";
+        argv[n++] = commands[i];
+    }
+    for (char **rest = d->o->rest; rest && *rest && n + 1 < ARGS_MAX; rest++)
+        argv[n++] = *rest;
+    execvp("gdb", (char *const *)argv);
+    fprintf(stderr, "hyperwind: cannot start gdb (%s); install it, or use --gdb WHERE and connect another one\n",
+            strerror(errno));
+    _exit(127);
+}
+
+static struct err *serve(struct debug *d)
+{
+    int status;
+    d->serving = true;
+    return gdb_server_run(d->server, d->t, &status);
+}
+
+static volatile bool gdb_is_gone;
+
+static void on_child(int sig)
+{
+    (void)sig;
+    gdb_is_gone = true;
+}
+
+/* ^C is for gdb, which tells us what it means. */
+static struct err *with_gdb(struct debug *d, int *status)
+{
+    int how;
+    struct sigaction sa = {.sa_handler = on_child};
+    sigaction(SIGCHLD, &sa, NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        return err_errno(ERR_HOST, errno, "cannot start gdb");
+    if (!pid)
+        exec_gdb(d);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGQUIT, SIG_IGN);
+    struct err *e = serve(d);
+    if (e)
+        kill(pid, SIGTERM);
+    while (waitpid(pid, &how, 0) < 0 && errno == EINTR)
+        ;
+    if (!e && WIFEXITED(how) && WEXITSTATUS(how) == 127)
+        return err_new(ERR_HOST, "there was no gdb to serve");
+    *status = e || !WIFEXITED(how) ? 0 : WEXITSTATUS(how);
+    return e;
+}
+
+static struct err *debug(struct debug *d, int *status)
+{
+    char where[96];
+    struct gdb_server_options so = {.i386 = d->o->gdb_i386, .once = !d->o->gdb, .stop = &gdb_is_gone};
+    struct timeline_options to = {.engine = d->o->engine, .checkpoint_memory = d->o->checkpoint_memory,
+                                  .force = d->o->force, .interrupted = interrupted, .arg = d};
+    if (d->o->symbols && access(d->o->symbols, R_OK))
+        return err_errno(ERR_INPUT, errno, "--symbols %s", d->o->symbols);
+    if (d->o->symbols) {
+        so.slide = known_slide;
+        so.slide_arg = d;
+    }
+    struct err *e = make_dir(d);
+    snprintf(where, sizeof(where), "unix:%s/%s", d->dir, file_names[SOCKET_FILE]);
+    if (!e)
+        e = gdb_server_create(d->o->gdb ? d->o->gdb : where, &so, &d->server);
+    if (!e)
+        e = timeline_open(d->o->file, &to, &d->t);
+    if (!e)
+        e = go_there(d);
+    if (!e)
+        e = write_python(d);
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r\x1b[K");
+    if (e)
+        return e;
+    if (!d->o->gdb)
+        return with_gdb(d, status);
+    fprintf(stderr, "hyperwind: gdb may connect: target remote %s\n", gdb_server_address(d->server));
+    fprintf(stderr, "hyperwind: its commands: source %s/%s\n", d->dir, file_names[PYTHON_FILE]);
+    if (d->symbols[0])
+        fprintf(stderr, "hyperwind: symbols: file %s\n", d->symbols);
+    return serve(d);
+}
+
+static void on_end(int sig)
+{
+    (void)sig;
+    gdb_is_gone = true;
+}
+
+struct err *cmd_debug(int argc, char **argv, int *status)
+{
+    struct options o;
+    struct debug d = {.o = &o};
+    struct err *e = options_parse(CMD_DEBUG, argc, argv, &o);
+    if (e)
+        return e;
+    struct sigaction sa = {.sa_handler = on_end};
+    sigaction(SIGTERM, &sa, NULL);
+    sigaction(SIGHUP, &sa, NULL);
+    if (o.gdb)
+        sigaction(SIGINT, &sa, NULL);
+    e = debug(&d, status);
+    timeline_close(d.t);
+    gdb_server_destroy(d.server);
+    remove_dir(&d);
+    return e;
+}
