@@ -85,22 +85,22 @@ size_t exec_host_facts(struct exec_host_fact out[EXEC_HOST_FACTS_MAX]); /* how m
 struct exec_insn { unsigned len; uint8_t bytes[15]; char text[96]; };
 void exec_disassemble(struct machine *m, struct exec_insn *out);
 
-/* Probes: where an observer outside the guest wants a run to stop. The guest cannot notice them: nothing is written to its
- * memory or its debug registers, and they count no ticks. Addresses are linear, in any address space, or physical; a
- * PROBE_EXEC is linear. All engines of a machine share the set; exec_state_changed() leaves it alone.
- *   PROBE_EXEC   the run stops before the instruction at `addr`, at the instruction's tick, when it would be executed there:
- *                no event is delivered first, and what else is due at that tick (`until`, a deadline, a request) was reported
- *                before. It is hit by an attempt that faults, fetches and the guest's own breakpoints included, and
- *                again by the next one. An instruction with REP is hit before its first iteration, and when something
- *                else (an event's handler) ran since its last one.
+/* Probes: where an observer outside the guest wants a run to stop. The guest cannot notice them: nothing is written to
+ * its memory or its debug registers, and they count no ticks. Addresses are linear, in any address space, or physical;
+ * a PROBE_EXEC is linear. All engines of a machine share the set; exec_state_changed() leaves it alone.
+ *   PROBE_EXEC   the run stops before the instruction at `addr`, at the instruction's tick, when it would be executed
+ *                there: no event is delivered first, and what else is due at that tick (`until`, a deadline, a request)
+ *                was reported before. It is hit by an attempt that faults, fetches and the guest's own breakpoints
+ *                included, and again by the next one. An instruction with REP is hit before its first iteration, and
+ *                when something else (an event's handler) ran since its last one.
  *   others       the run stops after the instruction (or delivery, or iteration of REP) that accessed one of the bytes
- *                [addr, addr + len), at the tick that follows, before any other reason to stop there: none is lost or reported
- *                twice. What is counted as an access is what the instruction reads or writes, implicit stack and
- *                descriptor-table accesses included; instruction fetches, page walks, loads of the PDPTE registers and what
- *                devices do are not. A write counts whatever it changes: a failed CMPXCHG writes back what it read, as do the
- *                bytes between the elements of a masked store (SDM vol. 2, CMPXCHG, VMASKMOV). What an instruction did
- *                before it faulted does not count, for it did not retire; but what a task switch did before a
- *                fault in the new task does. */
+ *                [addr, addr + len), at the tick that follows, before any other reason to stop there: none is lost or
+ *                reported twice. What is counted as an access is what the instruction reads or writes, implicit stack
+ *                and descriptor-table accesses included; instruction fetches, page walks, loads of the PDPTE registers
+ *                and what devices do are not. A write counts whatever it changes: a failed CMPXCHG writes back what it
+ *                read (SDM vol. 2), and a masked store counts as one of all bytes from its first element to its last.
+ *                What an instruction did before it faulted does not count, for it did not retire; but what a task
+ *                switch did before a fault in the new task does. */
 enum exec_probe_kind { PROBE_EXEC, PROBE_WRITE, PROBE_READ, PROBE_ACCESS };
 struct exec_probe {
     enum exec_probe_kind kind;
@@ -115,18 +115,18 @@ struct exec_probe_hit {
 };
 enum { EXEC_PROBE_HITS_MAX = 8 };
 
-/* Replace the set of probes, of which `p` is copied; between runs. What was set before and is set again costs nothing, and
- * what is gone costs little: engines drop only the code and TLB entries that a new probe covers. Errors, the set is as it
- * was: ERR_USAGE (a probe that cannot be), ERR_HOST. */
+/* Replace the set of probes, of which `p` is copied; between runs. What was set before and is set again costs nothing,
+ * and what is gone costs little: engines drop only the code and TLB entries that a new probe covers. Errors, the set is
+ * as it was: ERR_USAGE (a probe that cannot be), ERR_HOST. */
 must_check struct err *exec_probes_set(struct machine *m, const struct exec_probe *p, size_t n);
-/* PROBE_EXEC is not hit at this tick: whoever stands on one goes on by passing vcpu.ticks. It holds until another tick is
- * passed; UINT64_MAX: none. */
+/* PROBE_EXEC is not hit at this tick: whoever stands on one goes on by passing vcpu.ticks. It holds until another tick
+ * is passed; UINT64_MAX: none. */
 void exec_probes_skip(struct machine *m, uint64_t ticks);
-/* After STOP_PROBE: what was hit by the last instruction, EXEC_PROBE_HITS_MAX at most. Returns how many. They stay until
- * the next STOP_PROBE. */
+/* After STOP_PROBE: what was hit by the last instruction, EXEC_PROBE_HITS_MAX at most. Returns how many. They stay
+ * until the next STOP_PROBE. */
 size_t exec_probe_hits(const struct machine *m, const struct exec_probe_hit **out);
-/* Whether the vCPU stands between two iterations of an instruction with REP, as far as engines of this machine executed the
- * former: no part of its state says so. Who restores a checkpoint taken there skips its tick. */
+/* Whether the vCPU stands between two iterations of an instruction with REP, as far as engines of this machine executed
+ * the former: no part of its state says so. Who restores a checkpoint taken there skips its tick. */
 bool exec_rep_begun(const struct machine *m);
 
 /* State was changed from outside (checkpoint restored, debugger, loader): drop everything derived from it. */

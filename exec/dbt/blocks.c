@@ -255,8 +255,8 @@ struct err *blocks_init(struct dbt *d)
     d->ret_caches = map_zero((size_t)RET_CACHES * RC_LEN);
     d->scratch = map_zero(SCRATCH_LEN);
     d->slot = map_zero(INSN_SLOTS * sizeof(*d->slot));
-    if (!d->block || !d->site || !d->link || !d->bucket || !d->va_blocks || !d->page_blocks || !d->code_lines || !d->jump_caches ||
-        !d->ret_caches || !d->slot || !d->scratch)
+    if (!d->block || !d->site || !d->link || !d->bucket || !d->va_blocks || !d->page_blocks || !d->code_lines ||
+        !d->jump_caches || !d->ret_caches || !d->slot || !d->scratch)
         return err_new(ERR_HOST, "out of memory for translated blocks");
     d->pos = d->arena.first;
     d->cold_pos = d->arena.cold;

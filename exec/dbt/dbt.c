@@ -109,8 +109,8 @@ static uint64_t second_page(const struct dbt *d, uint64_t va)
     return d->key.mode == MODE_LONG64 ? next : (uint32_t)next;
 }
 
-/* Whether translated code may run at RIP: nowhere before a probe was asked. RF, which every IRET from a fault leaves behind, says something of one
- * instruction only: that is done here. */
+/* Whether translated code may run at RIP: not where it is armed, which is the run loop's. RF, which every IRET from a
+ * fault leaves behind, says something of one instruction only: that is done here. */
 static bool may_run(struct dbt *d)
 {
     struct vcpu *v = d->v;

@@ -236,8 +236,8 @@ struct dbt {
     struct engine_options options; /* none of them 0 but by choice */
     uint64_t end;        /* tick at which r15 reaches 0 */
     struct key key;      /* of the running code */
-    bool interpret;      /* what comes next, though it may have a block with groups: that without them is too long. They differ
-                            when one was made while an address inside them was armed */
+    bool interpret;      /* what comes next, though it may have a block with groups: that without them is too long. They
+                            differ when one was made while an address inside them was armed */
     uint64_t flush_count; /* whoever kept a position must look again when it changed */
 
     struct block *block; /* BLOCK_COUNT_MAX */

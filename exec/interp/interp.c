@@ -105,8 +105,8 @@ static void run_fast(struct interp *it, struct vcpu *v, struct cpu *c)
     }
 }
 
-/* One instruction, with everything that the architecture ties to instruction ends. Of a REP string one iteration, or, when
- * there is nothing to look at but RF, as many as fit. */
+/* One instruction, with everything that the architecture ties to instruction ends. Of a REP string one iteration, or,
+ * when there is nothing to look at but RF, as many as fit. */
 static void step(struct interp *it, struct vcpu *v, struct cpu *c)
 {
     uint64_t until = c->until, rip = v->s.r[R_RIP];

@@ -49,7 +49,7 @@ struct cpu {
     struct probes *probes;   /* of probe.h, which writes what follows */
     bool probe_exec, probe_data; /* whether any address is armed; whether any data is watched */
     uint8_t probe_hits, probe_hits_kept; /* by the running instruction; of these, how many stay when it faults */
-    struct { uint64_t ticks, rip; } rep; /* where the last iteration of REP that was not the last of all left the vCPU */
+    struct { uint64_t ticks, rip; } rep; /* where the latest iteration of REP that was not its last left the vCPU */
     struct thunk_arena *host_fp; /* host_thunk.h: what FP and vector instructions run in */
     const void *interp;      /* private to interp/ */
 };

@@ -88,7 +88,7 @@ bool mmu_debug_translate(struct vcpu *v, gva_t va, gpa_t *out);
 void mmu_paging_changed(struct vcpu *v);
 /* Data breakpoints (DR0-3, DR7) changed: pages they cover leave the TLB, so that accesses take the slow path. */
 void mmu_breakpoints_changed(struct vcpu *v);
-/* Data probes (probe.h) cover [first, last] from now on, linear or physical; page-aligned. Those pages leave the data TLB. */
+/* Data probes (probe.h) cover the pages of [first, last], linear or physical, from now on: those leave the data TLB. */
 void mmu_drop_data(struct vcpu *v, uint64_t first, uint64_t last, bool physical);
 /* Select the data TLB of cpu->mmu_mode and the code epoch of the CPL. Called by cpu_mode_update(). */
 void mmu_mode_changed(struct vcpu *v);
@@ -107,8 +107,8 @@ void mmu_keep_few(struct mmu *m, uint32_t max);
  *   code_write   bytes of a page with PAGE_TRACE_CODE are about to change; returns whether code of the page is left. The
  *                trace ends when nobody has any.
  *   drop_all     memory may have changed behind everybody's back
- *   code_armed   may be NULL: whatever begins at the linear address `lin` is to be executed by itself from now on: code that
- *                holds it must not be entered any more (probe.h); between runs
+ *   code_armed   may be NULL: whatever begins at the linear address `lin` is to be executed by itself from now on: code
+ *                that holds it must not be entered any more (probe.h); between runs
  *   fetch_lost   may be NULL: the fetch entry of the linear page `lin` was lost in a space, for CPL 3 or below */
 struct code_owner {
     void *self;

@@ -10,8 +10,8 @@
 
 enum {
     TABLE_MIN = 64,
-    VAIN_MAX = 64,   /* times that a gone address is met before it is forgotten: each costs about 0.2 us, to translate its
-                        block once more some 20 us */
+    VAIN_MAX = 64,   /* times that a gone address is met before it is forgotten: each costs some 0.1 us, to translate
+                        its block once more some 10 us */
     GONE_MAX = 1024, /* addresses kept at most, beside one for each probe */
 };
 

@@ -4,10 +4,10 @@
  * address looked at by probes_exec_stop() and, when that says no, executes the one instruction there by itself. So
  *  (1) a block holds no armed address, but that it may begin at one (the interpreter's, which nothing links to);
  *  (2) code_armed() of the code owners (mmu.h) makes it so for the code that there is;
- *  (3) an address stays armed when its probe is gone, until it has been met in vain some times: debuggers take all their
- *      breakpoints away and put them back whenever they stop. Its removal changes no code.
- * Data probes. The data TLB never holds a page that they touch: every access comes through span_read() or span_write(), which
- * compare bytes. A hit sets vcpu.brk, so that the block ends, and run_due_stop() reports it. */
+ *  (3) an address stays armed when its probe is gone, until it has been met in vain some times: debuggers take all
+ *      their breakpoints away and put them back whenever they stop. Its removal changes no code.
+ * Data probes. The data TLB never holds a page that they touch: every access comes through span_read() or span_write(),
+ * which compare bytes. A hit sets vcpu.brk, so that the block ends, and run_due_stop() reports it. */
 #ifndef HW_X86_PROBE_H
 #define HW_X86_PROBE_H
 
@@ -16,7 +16,7 @@
 
 struct probes;
 
-must_check struct err *probes_create(struct vcpu *v, struct probes **out); /* ERR_HOST; sets cpu->probes' fields */
+must_check struct err *probes_create(struct vcpu *v, struct probes **out); /* ERR_HOST */
 void probes_destroy(struct probes *p);
 
 bool probes_find_armed(const struct probes *p, uint64_t lin);

@@ -19,8 +19,8 @@ static inline bool run_needs_attention(const struct vcpu *v)
     return run_needs_attention_but_rf(v) || (v->s.rflags & FL_RF);
 }
 
-/* The stop that is due now at the latest by tick `until`, or -1. Hits of data probes come first; beyond that, order matters to
- * nobody but must be the same for all engines. Takes a kick. */
+/* The stop that is due now at the latest by tick `until`, or -1. Hits of data probes come first; beyond that, order
+ * matters to nobody but must be the same for all engines. Takes a kick. */
 int run_due_stop(struct vcpu *v, uint64_t until);
 
 /* Where vcpu_raise() lands: put the vCPU at the faulting instruction, then deliver. */

@@ -2,9 +2,9 @@
  *
  *   probes IMAGE SEED ENGINE...
  *
- * A guest is run by the interpreter, tick by tick, by somebody who knows nothing of probes: he looks at RIP before each tick
- * and at memory after it. Then by each engine, with probes set, and changed now and then: hundreds of breakpoints at
- * addresses that the guest executes, and watchpoints where it has data. What must agree:
+ * A guest is run by the interpreter, tick by tick, by somebody who knows nothing of probes: he looks at RIP before each
+ * tick and at memory after it. Then by each engine, with probes set, and changed now and then: hundreds of breakpoints
+ * at addresses that the guest executes, and watchpoints where it has data. What must agree:
  *  - breakpoints: their hits with what was seen from outside;
  *  - watchpoints: each change of their memory that was seen is a hit that wrote; all hits on all engines are the same;
  *  - the guest's state, now and then and at its end.
@@ -189,7 +189,7 @@ static void find_changes(struct observer *o, uint64_t ticks)
             written |= changed_by_write(before[b], now[b], p->addr + b);
         memcpy(before, now, p->len);
         if (written)
-            add_hit(&o->hits, (struct hit){.ticks = ticks, .set = o->set, .probe = (uint32_t)i, .kind = p->kind, .write = true});
+            add_hit(&o->hits, (struct hit){ticks, p->addr, o->set, (uint32_t)i, (uint8_t)p->kind, true});
     }
 }
 
@@ -225,7 +225,8 @@ static void take_hits(struct observer *o)
         uint64_t at = m->vcpu.ticks - (p->kind != PROBE_EXEC);
         if (h[i].ticks != at)
             printf("probes: a hit at tick %" PRIu64 " says %" PRIu64 "\n", at, h[i].ticks);
-        add_hit(&o->hits, (struct hit){h[i].ticks, h[i].addr, o->set, (uint32_t)h[i].probe, (uint8_t)p->kind, h[i].write});
+        struct hit x = {h[i].ticks, h[i].addr, o->set, (uint32_t)h[i].probe, (uint8_t)p->kind, h[i].write};
+        add_hit(&o->hits, x);
         if (o->data)
             sample(o->data, h[i].addr);
         if (p->kind == PROBE_EXEC)
@@ -321,9 +322,9 @@ static void print_hit(const char *who, const struct hit *h, const struct plan *p
 {
     static const char *const kind[] = {"exec", "write", "read", "access"};
     const struct exec_probe *p = &plan->set[h->set].probe[h->probe];
-    printf("  %s: tick %" PRIu64 ", %s of %#" PRIx64 "+%" PRIu64 "%s at %#" PRIx64 "%s (set %u, probe %u)\n", who, h->ticks,
-           kind[p->kind], p->addr, p->len, p->physical ? " physical" : "", h->addr, h->write ? ", write" : "", h->set,
-           h->probe);
+    printf("  %s: tick %" PRIu64 ", %s of %#" PRIx64 "+%" PRIu64 "%s at %#" PRIx64 "%s (set %u, probe %u)\n", who,
+           h->ticks, kind[p->kind], p->addr, p->len, p->physical ? " physical" : "", h->addr, h->write ? ", write" : "",
+           h->set, h->probe);
 }
 
 static bool differ(const char *engine, const struct plan *plan, const struct hit *want, const struct hit *got)
@@ -346,7 +347,8 @@ static int by_probe(const void *a, const void *b)
 }
 
 /* Only PROBE_EXEC, of at most EXEC_PROBE_HITS_MAX at a tick; and that each change was reported. */
-static bool matches_outside(const char *engine, const struct plan *plan, const struct hits *outside, const struct hits *h)
+static bool matches_outside(const char *engine, const struct plan *plan, const struct hits *outside,
+                            const struct hits *h)
 {
     size_t k = 0;
     for (size_t i = 0; i < outside->count; i++) {
@@ -356,9 +358,9 @@ static bool matches_outside(const char *engine, const struct plan *plan, const s
                 return differ(engine, plan, want, &h->at[k]);
             k++;
         }
-        bool found = k < h->count && !by_probe(&h->at[k], want) && h->at[k].set == want->set && h->at[k].write == want->write;
-        if (!found)
-            return differ(engine, plan, want, k < h->count ? &h->at[k] : NULL);
+        const struct hit *got = k < h->count ? &h->at[k] : NULL;
+        if (!got || by_probe(got, want) || got->set != want->set || got->write != want->write)
+            return differ(engine, plan, want, got);
         k++;
     }
     for (; k < h->count; k++)
@@ -382,7 +384,8 @@ static bool same_trail(const char *engine, const struct trail *a, const struct t
 {
     for (size_t i = 0; i < MAX(a->count, b->count); i++)
         if (i >= a->count || i >= b->count || !same_state(&a->at[i], &b->at[i])) {
-            printf("probes: FAILED: the guest on %s differs after tick %" PRIu64 "\n", engine, i ? a->at[i - 1].ticks : 0);
+            printf("probes: FAILED: the guest on %s differs after tick %" PRIu64 "\n", engine,
+                   i ? a->at[i - 1].ticks : 0);
             return false;
         }
     return true;
@@ -435,8 +438,9 @@ int main(int argc, char **argv)
             free(o.hits.at);
     }
     if (ok)
-        printf("probes: no difference: %" PRIu64 " ticks, %zu accesses, %zu hits seen from outside, %zu in all, %d engines\n",
-               trail.at[trail.count - 1].ticks, scout.hits.count, outside.hits.count, want.count, argc - 3);
+        printf("probes: no difference: %" PRIu64 " ticks, %zu accesses, %zu hits seen from outside, %zu in all, "
+               "%d engines\n", trail.at[trail.count - 1].ticks, scout.hits.count, outside.hits.count, want.count,
+               argc - 3);
     free(scout.hits.at);
     free(outside.hits.at);
     free(want.at);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Probes hit where they should on every engine, and no guest notices: random programs (test_random.py) and the self-checking
-guests, with breakpoints and watchpoints that probes.c chooses and changes. HW_SEED repeats a run; a failure names the program's own seed, which
-HW_PROGRAM=SEED,BITS repeats alone. HW_RANDOM_SECONDS=N goes on for N seconds."""
+"""Probes hit where they should on every engine, and no guest notices: random programs (test_random.py) and the
+self-checking guests, with breakpoints and watchpoints that probes.c chooses and changes. HW_SEED repeats a run; a failure
+names the program's own seed, which HW_PROGRAM=SEED,BITS repeats alone. HW_RANDOM_SECONDS=N goes on for N seconds."""
 import os
 import subprocess
 import sys
