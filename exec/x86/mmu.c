@@ -1,8 +1,8 @@
 /* exec/x86/mmu.c: the coherent soft TLB. The contract and the five rules are in mmu.h.
  *
  * Entries live in *spaces*, one per recently used paging state (CR3 and the control bits that steer translation); a CR3
- * load selects a space and drops nothing. A space holds one direct-mapped array per access mode for data and one per
- * privilege for fetches.
+ * load selects a space and drops nothing. A space holds one direct-mapped array per access mode for data, another for data
+ * in pages that probes cover, and one per privilege for fetches.
  *
  * What makes it coherent: every valid entry hangs on two chains,
  *  - the *leaf chain*, by the guest-physical address of the paging-structure entry that it came from, so that a write to
@@ -32,7 +32,8 @@
 
 enum {
     SPACES = MMU_SPACES,
-    FETCH_USER = MMU_CACHED, FETCH_SUP, ARRAYS, /* arrays of a space: the data modes, then fetches by privilege */
+    /* Arrays of a space: data by mode; pages of data probes by mode, which only mmu_span() knows; fetches by privilege. */
+    WATCHED = MMU_CACHED, FETCH_USER = 2 * MMU_CACHED, FETCH_SUP, ARRAYS,
     SPACE_ENTRIES = ARRAYS * TLB_SIZE,
     GROUP = 64, /* entries */
     LEAF_BUCKETS = 1 << 16,
@@ -687,12 +688,11 @@ static void fill_data(struct vcpu *v, uint64_t lin, enum mmu_mode mode, uint32_t
     struct mmu *m = v->mmu;
     if (unlikely(v->s.dr[7] & DR7_ENABLES) && page_watched(v, lin))
         return; /* every access must come this way, to be compared with the breakpoints */
-    if (unlikely(cpu_of(v)->probe_data) && probes_watch_page(v, lin, w->gpa))
-        return; /* likewise */
-    uint32_t i = fill(m, mode, lin, page, w);
+    bool watched = unlikely(cpu_of(v)->probe_data) && probes_watch_page(v, lin, w->gpa);
+    uint32_t i = fill(m, watched ? WATCHED + mode : mode, lin, page, w);
     struct link *l = &m->link[i];
     l->may_write = w->dirty && walk_check(v, w, ACC_WRITE, mode) == WALK_OK && !(m->mem->trace[page] & PAGE_ROM);
-    if (l->may_write && m->mem->trace[page] == PAGE_DIRTY)
+    if (!watched && l->may_write && m->mem->trace[page] == PAGE_DIRTY)
         m->entry[i].tag_w = lin & ~(uint64_t)PAGE_MASK;
 }
 
@@ -743,8 +743,29 @@ void mmu_probe(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, 
     translate_pieces(v, &p, len, acc, mode, seg, w);
 }
 
+/* What a walk would find for an access to a watched page, if it was found before. */
+static bool watched_span(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, enum mmu_mode mode,
+                         struct span *out)
+{
+    struct mmu *m = v->mmu;
+    if (mode >= MMU_CACHED)
+        return false;
+    uint32_t i = entry_index(m, m->cur, WATCHED + mode, lin);
+    const struct tlb_entry *e = &m->entry[i];
+    if ((e->tag_r ^ lin) > PAGE_SIZE - len || (is_write(acc) && !m->link[i].may_write))
+        return false;
+    uint64_t at = mem_page_gpa(m->mem, (uint32_t)e->page).v + (lin & PAGE_MASK);
+    if (!probes_watch_page(v, lin, at)) /* no longer: it is to come to the data TLB */
+        return false;
+    *out = (struct span){.len = len};
+    set_part(m, &out->part[0], lin, at, len);
+    return true;
+}
+
 void mmu_span(struct vcpu *v, uint64_t lin, uint32_t len, enum mmu_access acc, enum mmu_mode mode, unsigned seg, struct span *out)
 {
+    if (unlikely(cpu_of(v)->probe_data) && watched_span(v, lin, len, acc, mode, out))
+        return;
     struct mmu *m = v->mmu;
     struct walk w[2];
     struct pieces p = split(v, lin, len);
