@@ -416,6 +416,8 @@ int main(int argc, char **argv)
     struct observer scout = {.plan = &all, .code = &code, .data = &data};
     if (!run_guest(&spec, "interp", &scout, &first)) {
         printf("probes: the guest did not end\n");
+        free(scout.hits.at);
+        free(image);
         return 3;
     }
     make_plan(&plan, &code, &data, first.at[first.count - 1].ticks);
