@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # What the build needs.
 build_packages=(gcc libc6-dev binutils cmake ninja-build python3 acpica-tools
                 libzydis-dev libzycore-dev libzstd-dev libxxhash-dev libelf-dev libcmocka-dev)
-# What the samples need: fetching and unpacking a kernel, packing an initramfs.
-sample_packages=(cpio ca-certificates)
+# What the samples need: fetching and unpacking a kernel, packing an initramfs, building small guests.
+sample_packages=(cpio ca-certificates make)
 # What only the tests need: the second compiler with its sanitizer and fuzzer run-times, the shell lint, and gdb.
 test_packages=(clang llvm libclang-rt-14-dev shellcheck gdb)
 # What the benchmark compares with; without it, its rows say so.
