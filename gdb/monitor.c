@@ -293,6 +293,11 @@ static void cmd_stats(struct monitor *m)
     SAY(m, "%zu breakpoints and watchpoints\n", m->target->link_count);
 }
 
+static void cmd_digest(struct monitor *m)
+{
+    SAY(m, "%016" PRIx64 "\n", timeline_digest(m->target->t));
+}
+
 static void cmd_console(struct monitor *m)
 {
     uint64_t lines = 40;
@@ -349,6 +354,7 @@ static const struct command {
     {"console", "[LINES]", "the last lines (40) of the guest's console up to here", 0, 1, false, cmd_console},
     {"checkpoints", "", "how many there are and what they take", 0, 0, true, cmd_checkpoints},
     {"stats", "", "what the timeline did so far", 0, 0, false, cmd_stats},
+    {"digest", "", "a hash of registers, devices and memory: equal states have equal ones", 0, 0, false, cmd_digest},
     {"info", "registers|mem|tlb|version", "registers, mapped memory, pages", 1, 1, false, cmd_info},
     {"xp", "[/FMT] ADDR", "physical memory; FMT: count, x d u, b h w g", 1, 2, false, monitor_xp},
     {"gva2gpa", "ADDR", "the physical address of a linear one", 1, 1, false, monitor_gva2gpa},

@@ -451,6 +451,7 @@ static void test_looks(void **state)
     expect(monitor(s, "console x"), "a number of lines");
     expect(monitor(s, "checkpoints"), "2 checkpoints, 3.0 MiB");
     expect(monitor(s, "stats"), "0 breakpoints");
+    assert_string_equal(monitor(s, "digest"), "0000000000000000\n");
     expect(monitor(s, "info version"), "Hyperwind " HW_VERSION);
     expect(monitor(s, "info x"), "no x");
     expect(monitor(s, "help"), "seek ICOUNT|P%|+N|-N|start|end|MARK");
