@@ -12,7 +12,7 @@ enum {
     /* Tables of 500,000 symbols fit. */
     BEFORE = 20 << 20, AFTER = 8 << 20,
     /* A guest may be full of things that look like tables. */
-    TRIES_MAX = 4096, WINDOWS_MAX = 16, WALK_MAX = 8 * KALLSYMS_MAX,
+    TRIES_MAX = 4096, WINDOWS_MAX = 16, WALK_MAX = 8 * KALLSYMS_MAX, PROBE_COST = 4 * GROUP,
 };
 
 /* Where the tables are: offsets in the window, which begins at a multiple of 8. */
@@ -111,7 +111,8 @@ static uint32_t count_markers(const struct tables *t, uint64_t markers)
 static bool find_names(struct tables *t, uint64_t markers, uint32_t n)
 {
     uint64_t last = window_u32(t->w, markers + 4 * (uint64_t)(n - 1));
-    if (last + 8 > markers)
+    t->walked += PROBE_COST;
+    if (last + 8 > markers || t->walked > WALK_MAX)
         return false;
     uint64_t high = align_down(markers - last, 8), low = high > GROUP * 512 ? high - GROUP * 512 : 8;
     for (uint64_t names = high; names >= low && names >= 8; names -= 8) {

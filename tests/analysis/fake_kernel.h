@@ -9,7 +9,7 @@
 #include "analysis/ksyms.h"
 
 enum {
-    FAKE_RAM = 8 << 20, IMAGE_PHYS = 4 << 20, IMAGE_LEN = 2 << 20, FAKE_SYMBOLS = 1500, FAKE_ORC = 1200,
+    FAKE_RAM = 4 << 20, IMAGE_PHYS = 2 << 20, IMAGE_LEN = 2 << 20, FAKE_SYMBOLS = 1500, FAKE_ORC = 1200,
     /* Offsets in the image. */
     FAKE_BANNER = 0x80000, FAKE_PHYS_BASE = 0x80100, FAKE_BOOT_PARAMS = 0x81000, FAKE_TABLES = 0x90000,
     FAKE_ORC_IP = 0x180000, FAKE_LINKED = 0x1000000,

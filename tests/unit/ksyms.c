@@ -92,6 +92,11 @@ static void test_no_kernel(void **state)
     fake_kernel_init(&k, &fake_layouts[3]);
     put_le64(fake_image(&k) + FAKE_PHYS_BASE, 0);
     expect_none(&k, "has not begun to run");
+    put_le32(fake_image(&k) + FAKE_TABLES + align_up(4 * (uint64_t)k.count, 8) + 8, 0); /* num_syms */
+    expect_none(&k, "no Linux kernel");
+    for (uint32_t i = 0; i < IMAGE_PHYS + FAKE_TABLES; i += 8) /* as many false markers as there can be */
+        put_le32(k.ram + i, 0), put_le32(k.ram + i + 4, 600);
+    expect_none(&k, "no Linux kernel");
     memset(k.ram, 0, FAKE_RAM);
     expect_none(&k, "no Linux kernel");
     for (unsigned i = 0; i + 20 <= FAKE_RAM; i += 20) /* full of false starts */
