@@ -58,6 +58,12 @@ static size_t read_phys(void *arg, uint64_t phys, void *buf, size_t len)
     return mem_read(&m->mem, gpa(phys), buf, len);
 }
 
+static size_t read_nothing(void *arg, uint64_t linear, void *buf, size_t len)
+{
+    (void)arg, (void)linear, (void)buf, (void)len;
+    return 0;
+}
+
 static uint64_t host_ns(void)
 {
     struct timespec t;
@@ -177,6 +183,23 @@ static void write_core(const struct machine *m, const char *path)
 
 /* ---- stops ---- */
 
+/* Page tables that map nothing of the kernel, as user mode's may be, must make no difference. */
+static void check_unmapped(struct machine *m, const struct ksyms *want)
+{
+    struct ksyms_reader rd = {m, read_nothing, read_phys, RAM_LEN};
+    struct ksyms *ks;
+    check(ksyms_find(&rd, &ks));
+    uint64_t slide = 0, want_slide = 0;
+    bool same = ksyms_count(ks) == ksyms_count(want) && ksyms_unwind_count(ks) == ksyms_unwind_count(want) &&
+                ksyms_slide(ks, &slide) == ksyms_slide(want, &want_slide) && slide == want_slide &&
+                !strcmp(ksyms_banner(ks), ksyms_banner(want));
+    for (size_t i = 0; same && i < ksyms_count(ks); i++)
+        same = ksyms_at(ks, i).addr == ksyms_at(want, i).addr && !strcmp(ksyms_at(ks, i).name, ksyms_at(want, i).name);
+    if (!same)
+        die(err_new(ERR_HOST, "at tick %" PRIu64 " physical memory tells of another kernel", m->vcpu.ticks));
+    ksyms_destroy(ks);
+}
+
 static struct ksyms *look(struct machine *m, const char *where)
 {
     struct ksyms_reader rd = {m, read_linear, read_phys, RAM_LEN};
@@ -193,6 +216,7 @@ static struct ksyms *look(struct machine *m, const char *where)
     printf("%s %" PRIu64 ": symbols=%zu unwind=%zu slide=%s%#" PRIx64 " ms=%" PRIu64 " banner=%s\n", where,
            m->vcpu.ticks, ksyms_count(ks), ksyms_unwind_count(ks), known ? "" : "unknown:", slide, ms,
            ksyms_banner(ks));
+    check_unmapped(m, ks);
     return ks;
 }
 
