@@ -7,6 +7,7 @@
 #include "core/base/err.h"
 #include "gdb/monitor.h"
 #include "gdb/regs.h"
+#include "gdb/stepping.h"
 
 enum { SIGNAL_KILL = 9, SIGNAL_SEGV = 11 }; /* gdb's numbers */
 
@@ -227,31 +228,12 @@ const struct gdbs_ops gdb_target_ops = {
 
 /* ---- moving ---- */
 
-/* gdb asks for this to leave a source line forwards. Each step looks at breakpoints by itself; whoever waits is asked
- * now and then, because a single step is too short for the timeline to ask. */
-static struct err *step_range(struct gdb_target *target, const struct gdbs_resume *r, struct timeline_stop *stop)
-{
-    enum { ASK_EVERY = 64 };
-    struct err *e;
-    unsigned n = 0;
-    do {
-        e = timeline_step(target->t, 1, stop);
-        if (e || stop->why != TL_REACHED)
-            return e;
-        uint64_t pc = reg_pc(timeline_vcpu(target->t));
-        if (pc < r->start || pc >= r->end)
-            return NULL;
-    } while (++n % ASK_EVERY || !(gdbs_interrupt_wanted(target->g) || interrupted(target)));
-    stop->why = TL_INTERRUPTED;
-    return NULL;
-}
-
 static struct err *move(struct gdb_target *target, const struct gdbs_resume *r, struct timeline_stop *stop)
 {
     switch (r->how) {
     case GDBS_CONTINUE: return timeline_run(target->t, r->back, stop);
     case GDBS_STEP: return timeline_step(target->t, r->back ? -1 : 1, stop);
-    case GDBS_STEP_RANGE: return step_range(target, r, stop);
+    case GDBS_STEP_RANGE: return stepping_range(target, r->start, r->end, stop);
     }
     return NULL;
 }

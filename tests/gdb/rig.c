@@ -1,5 +1,5 @@
 /* tests/gdb/rig.c: the gdb server over the timeline of tests/unit/fake_timeline.h, for the real gdb.
- * usage: gdb_rig [live|i386|long|elf FILE] ; it prints the address that it listens on. */
+ * usage: gdb_rig [live|i386|long|many|elf FILE] ; it prints the address that it listens on. */
 #include <stdio.h>
 
 #include "gdb/server.h"
@@ -18,7 +18,7 @@ int main(int argc, char **argv)
 {
     const char *mode = argc > 1 ? argv[1] : "";
     bool live = !strcmp(mode, "live"), endless = !strcmp(mode, "long");
-    struct gdb_server_options o = {.once = true, .wait = true, .i386 = !strcmp(mode, "i386")};
+    struct gdb_server_options o = {.once = strcmp(mode, "many") != 0, .wait = true, .i386 = !strcmp(mode, "i386")};
     struct gdb_server *s;
     int status;
     struct err *e = gdb_server_create("0", &o, &s);

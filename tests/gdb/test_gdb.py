@@ -160,11 +160,12 @@ def test_threads():
 
 
 def test_detach_and_back():
-    process, address = rig("long")
-    line = arguments(["stepi", "detach", f"target remote {address}", "p $icount", "disconnect"], address)
+    process, address = rig("many")
+    line = arguments(["break *0x1003", "stepi", "detach", f"target remote {address}", "p $icount", "delete", "continue",
+                      "kill"], address)
     text = subprocess.run(line, capture_output=True, text=True, timeout=TIMEOUT, check=False).stdout
-    process.wait(timeout=TIMEOUT)
-    want(text, r"Inferior 1 .*detached")  # the rig serves one client
+    assert process.wait(timeout=TIMEOUT) == 0
+    want(text, r"Inferior 1 .*detached", r"0x0+1005 in", r"\$1 = 501", r"0x0+1008 in", r"Inferior 1 .*killed")
 
 
 def interrupt_in(command):

@@ -2,7 +2,9 @@
  * debugger: what it should see can be computed. Include it in one file of a program.
  *
  * The guest is a loop of 16 instructions of one byte at FAKE_CODE. At position N it is before instruction N % 16 of
- * round N / 16; RAX is the round. Instruction 5 writes round + 1 (64 bits) to FAKE_DATA, instruction 9 reads it. */
+ * round N / 16; RAX is the round. Instruction 5 writes round + 1 (64 bits) to FAKE_DATA, instruction 9 reads it.
+ * With `handler`, an interrupt comes before instruction 12: two ticks are at FAKE_HANDLER, and the round ends with
+ * instruction 12. */
 #ifndef HW_TEST_FAKE_TIMELINE_H
 #define HW_TEST_FAKE_TIMELINE_H
 
@@ -13,12 +15,15 @@
 
 enum {
     FAKE_LOOP = 16, FAKE_CODE = 0x1000, FAKE_DATA = 0x2000, FAKE_RAM = 0x10000, FAKE_WRITER = 5, FAKE_READER = 9,
+    FAKE_HANDLER = 0x1800, FAKE_IRQ = 12, FAKE_IRQ_LEN = 2, FAKE_STACK = 0x3000,
     FAKE_PROBES = 4096,
 };
 
 struct timeline {
     struct timeline_options o;
-    bool past, recorded;
+    bool past;
+    bool handler;      /* see above */
+    bool error_code;   /* its frame has one */
     uint64_t at, end;
     struct vcpu_state s;
     uint8_t ram[FAKE_RAM];
@@ -29,9 +34,28 @@ struct timeline {
     size_t kernel_len;
 };
 
+/* In the handler, or behind it. */
+static void fake_settle_handler(struct timeline *t)
+{
+    unsigned n = (unsigned)(t->at % FAKE_LOOP);
+    t->s.r[R_RSP] = FAKE_STACK;
+    if (n > FAKE_IRQ)
+        t->s.r[R_RIP] = FAKE_CODE + FAKE_IRQ;
+    if (n <= FAKE_IRQ || n > FAKE_IRQ + FAKE_IRQ_LEN)
+        return;
+    const uint64_t frame[] = {FAKE_CODE + FAKE_IRQ, t->s.seg[S_CS].sel, vcpu_rflags(&t->s) | FL_RF, FAKE_STACK, 0};
+    uint64_t at = FAKE_STACK - sizeof(frame);
+    for (unsigned i = 0; i < ARRAY_LEN(frame); i++)
+        put_le64(t->ram + at + i * 8, frame[i]);
+    t->s.r[R_RSP] = at - (t->error_code ? 8 : 0);
+    t->s.r[R_RIP] = FAKE_HANDLER + n - FAKE_IRQ - 1;
+}
+
 static void fake_settle(struct timeline *t)
 {
     t->s.r[R_RIP] = FAKE_CODE + t->at % FAKE_LOOP;
+    if (t->handler)
+        fake_settle_handler(t);
     t->s.r[R_RAX] = t->at / FAKE_LOOP;
     put_le64(t->ram + FAKE_DATA, (t->at + FAKE_LOOP - 1 - FAKE_WRITER) / FAKE_LOOP);
 }
@@ -53,7 +77,7 @@ static inline struct timeline *fake_timeline(bool past, uint64_t end, const stru
                                   .attr = SEG_P | SEG_S | SEG_CODE | SEG_L | SEG_READ};
     t->s.cr0 = CR0_PE | CR0_NE;
     t->s.cr3 = 0x8000;
-    t->s.r[R_RSP] = t->s.r[R_RBP] = 0x3000;
+    t->s.r[R_RSP] = t->s.r[R_RBP] = FAKE_STACK;
     t->s.x87.fcw = 0x37f;
     t->s.mxcsr = 0x1f80;
     vcpu_set_rflags(&t->s, FL_IF | FL_ZF);

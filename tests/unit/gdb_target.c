@@ -170,6 +170,27 @@ static void test_breaks(void **state)
     end(s);
 }
 
+/* A line is not left by an interrupt, unless something in its handler stops it. */
+static void test_step_over_interrupt(void **state)
+{
+    (void)state;
+    for (unsigned error_code = 0; error_code < 2; error_code++) {
+        struct session *s = begin(true, 160, &gdb_arch_x86_64);
+        s->t->handler = true;
+        s->t->error_code = error_code;
+        stops(s, "vCont;r1001,100d:1", "T05", 16);
+        assert_int_equal(s->t->s.r[R_RIP], 0x1000);
+        monitor(s, "seek 10");
+        ask(s, "Z0,1801,1");
+        stops(s, "vCont;r1001,100d:1", "swbreak:;", 14);
+        stops(s, "vCont;r1801,1802:1", "T05", 15); /* its end is no interrupt */
+        monitor(s, "seek 12");
+        stops(s, "vCont;s:1", "T05", 13); /* one tick */
+        assert_int_equal(s->t->s.r[R_RIP], FAKE_HANDLER);
+        end(s);
+    }
+}
+
 static void test_watches(void **state)
 {
     (void)state;
@@ -543,7 +564,8 @@ static void test_exec_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps), cmocka_unit_test(test_breaks), cmocka_unit_test(test_watches),
+        cmocka_unit_test(test_steps), cmocka_unit_test(test_breaks), cmocka_unit_test(test_step_over_interrupt),
+        cmocka_unit_test(test_watches),
         cmocka_unit_test(test_failure), cmocka_unit_test(test_live), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_description), cmocka_unit_test(test_register_values), cmocka_unit_test(test_pc_is_linear),
         cmocka_unit_test(test_tags), cmocka_unit_test(test_seek), cmocka_unit_test(test_marks),
