@@ -17,6 +17,7 @@ struct dev_class {
     const struct snap_field *state;     /* fields of the struct state_of() returns */
     void *(*state_of)(void *dev);
     void (*restored)(void *dev);        /* after snap_load: re-derive lines, timers; may be NULL */
+    bool (*valid)(const void *state);   /* could the device have got there? What its code relies on; NULL: any state will do */
 };
 
 enum dev_id {

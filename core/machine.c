@@ -129,7 +129,8 @@ void machine_save(const struct machine *m, uint8_t *out)
         }
 }
 
-void machine_load(struct machine *m, const uint8_t *in)
+/* The states alone, nothing derived. */
+static void load_states(struct machine *m, const uint8_t *in)
 {
     m->vcpu.ticks = m->clock.now_ticks = get_le64(in);
     in += sizeof(m->vcpu.ticks);
@@ -140,6 +141,11 @@ void machine_load(struct machine *m, const uint8_t *in)
             snap_load(classes[i]->state, classes[i]->state_of(m->dev[i]), in);
             in += snap_len(classes[i]->state);
         }
+}
+
+void machine_load(struct machine *m, const uint8_t *in)
+{
+    load_states(m, in);
     /* All of them first: what a device derives (lines, timers) may depend on others. */
     for (unsigned i = 0; i < DEV_COUNT; i++)
         if (classes[i]->restored)
@@ -149,4 +155,25 @@ void machine_load(struct machine *m, const uint8_t *in)
     m->vcpu.brk = 0;
     m->request = REQ_NONE;
     m->request_value = 0;
+}
+
+static bool states_valid(const struct machine *m)
+{
+    for (unsigned i = 0; i < DEV_COUNT; i++)
+        if (classes[i]->valid && !classes[i]->valid(classes[i]->state_of(m->dev[i])))
+            return false;
+    return vcpu_valid(&m->vcpu.s) && m->clock.s.base_ticks <= m->vcpu.ticks;
+}
+
+struct err *machine_image_check(struct machine *m, const uint8_t *in, bool *good)
+{
+    uint8_t *now = malloc(machine_image_len(m));
+    if (!now)
+        return err_new(ERR_HOST, "no memory for a look at a machine's state");
+    machine_save(m, now);
+    load_states(m, in);
+    *good = states_valid(m);
+    load_states(m, now);
+    free(now);
+    return NULL;
 }

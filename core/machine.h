@@ -85,6 +85,9 @@ uint64_t machine_devices_digest(const struct machine *m);
 size_t machine_image_len(const struct machine *m);
 void machine_save(const struct machine *m, uint8_t *out);
 void machine_load(struct machine *m, const uint8_t *in);
+/* Whether an image from elsewhere may be loaded: no device and no engine can be made to do what it must not by it, whatever
+ * the guest does then. The machine stays as it is. */
+must_check struct err *machine_image_check(struct machine *m, const uint8_t *in, bool *good);
 
 const struct dev_class *machine_dev_class(enum dev_id id);
 

@@ -95,3 +95,48 @@ void vcpu_reset(struct vcpu *v)
     v->brk = 0;
     v->ticks = 0;
 }
+
+/* ---- states from elsewhere ---- */
+
+static bool canonical(uint64_t a)
+{
+    return a + (UINT64_C(1) << (VCPU_LINEAR_BITS - 1)) < UINT64_C(1) << VCPU_LINEAR_BITS;
+}
+
+static bool control_valid(const struct vcpu_state *s)
+{
+    enum { EFER_MODEL = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE };
+    bool paging = s->cr0 & CR0_PG, long_mode = s->efer & EFER_LMA;
+    return !(s->cr0 & ~(uint64_t)CR0_MODEL) && !(s->cr4 & ~(uint64_t)CR4_MODEL) && !(s->efer & ~(uint64_t)EFER_MODEL) &&
+           (!paging || s->cr0 & CR0_PE) && long_mode == (paging && s->efer & EFER_LME) &&
+           (!long_mode || s->cr4 & CR4_PAE) && !(s->cr3 >> 63) && (s->xcr0 == 1 || s->xcr0 == 3 || s->xcr0 == 7);
+}
+
+static bool flags_valid(const struct vcpu_state *s)
+{
+    struct vcpu_state same = *s;
+    vcpu_set_rflags(&same, vcpu_rflags(s));
+    bool vm = s->rflags & FL_VM;
+    return same.rflags == s->rflags && same.aflags == s->aflags && s->cpl <= 3 && (s->cr0 & CR0_PE || !s->cpl) &&
+           (!vm || (s->cpl == 3 && s->cr0 & CR0_PE && !(s->efer & EFER_LMA)));
+}
+
+static bool segments_valid(const struct vcpu_state *s)
+{
+    const uint16_t attr = SEG_TYPE | SEG_S | 0x60 | SEG_P | SEG_NULL | 0x1000 | SEG_L | SEG_DB | SEG_G; /* DPL, AVL */
+    bool long_mode = s->efer & EFER_LMA;
+    for (unsigned i = 0; i < S_COUNT; i++)
+        if (s->seg[i].attr & ~attr || !(long_mode ? canonical(s->seg[i].base) : s->seg[i].base <= UINT32_MAX))
+            return false;
+    bool code64 = s->seg[S_CS].attr & SEG_L;
+    return canonical(s->gdtr.base) && canonical(s->idtr.base) && !(code64 && s->seg[S_CS].attr & SEG_DB && long_mode);
+}
+
+bool vcpu_valid(const struct vcpu_state *s)
+{
+    const uint32_t debug_bits = 0xe00f; /* BT, BS, BD, B3..B0 */
+    return control_valid(s) && flags_valid(s) && segments_valid(s) && s->r[R_ZERO] == 0 &&
+           s->shadow <= (SHADOW_STI | SHADOW_MOVSS) && s->activity <= VCPU_HALTED && s->nmi_blocked <= 1 &&
+           s->nmi_pending <= 1 && !(s->pending_db & ~debug_bits) && !(s->dr[6] >> 32) && !(s->dr[7] >> 32) &&
+           s->mxcsr <= UINT16_MAX;
+}

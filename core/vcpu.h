@@ -132,6 +132,16 @@ enum {
     VCPU_BRK_CODE = 2,    /* translations or code changed under the running block */
 };
 
+/* What of CR0 and CR4 the CPU model has. */
+#define CR0_MODEL (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+enum {
+    CR4_MODEL = CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT |
+                CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP,
+};
+
+/* Could the vCPU have got into this state? For states that come from elsewhere: what the engines rely on, no more. */
+bool vcpu_valid(const struct vcpu_state *s);
+
 void vcpu_reset(struct vcpu *v); /* SDM 9.1.1 power-up state, CPU model MSRs included */
 
 /* RFLAGS in its architectural form, and back (reserved bits forced). */

@@ -477,10 +477,11 @@ static struct err *import(struct checkpoints *c, size_t i, bool *ok)
     }
     p->ticks = from.pos.ticks;
     p->kind = CHECKPOINT_STORED;
-    *ok = stored_decode(c->m, &from, &p->mark, p->image) && import_pages(c, p, &from);
+    e = stored_decode(c->m, &from, &p->mark, p->image, ok);
+    *ok = !e && *ok && import_pages(c, p, &from);
     if (!*ok) {
         forget(c, p);
-        return NULL;
+        return e;
     }
     c->at[c->count++] = p;
     c->bytes += overhead(c, p);

@@ -31,8 +31,8 @@ enum checkpoint_kind {
 must_check struct err *checkpoints_take(struct checkpoints *c, enum checkpoint_kind kind, const struct replayer_mark *mark);
 
 /* Those that the recording behind `lr` has: `lr` is borrowed for the life of the store, and nobody else reads from it. After
- * the one at tick 0 was taken, before any other. A checkpoint of another version of the machine is passed over; a damaged
- * one is, with all behind it. */
+ * the one at tick 0 was taken, before any other. One that is damaged, of another version of the machine, or in a state that no
+ * machine can be in ends the list. */
 must_check struct err *checkpoints_import(struct checkpoints *c, struct log_reader *lr);
 
 /* The ticks of the last checkpoint at or before `ticks`; there is one at 0 once it was taken. */

@@ -28,17 +28,19 @@ static void encode(const struct machine *m, const struct replayer_mark *mark, ui
     machine_save(m, out);
 }
 
-bool stored_decode(const struct machine *m, const struct log_checkpoint *from, struct replayer_mark *mark, uint8_t *image)
+struct err *stored_decode(struct machine *m, const struct log_checkpoint *from, struct replayer_mark *mark, uint8_t *image,
+                          bool *good)
 {
     const uint8_t *in = from->state;
-    if (from->state_len != MARK_LEN + machine_image_len(m) || get_le64(in + MARK_LEN) != from->pos.ticks)
-        return false;
+    *good = from->state_len == MARK_LEN + machine_image_len(m) && get_le64(in + MARK_LEN) == from->pos.ticks;
+    if (!*good)
+        return NULL;
     *mark = (struct replayer_mark){.seq = from->pos.seq};
 #define X(field) mark->field = get_le64(in); in += 8;
     MARK_FIELDS(X)
 #undef X
     memcpy(image, in, machine_image_len(m));
-    return true;
+    return machine_image_check(m, image, good);
 }
 
 static int by_number(const void *a, const void *b)

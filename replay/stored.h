@@ -15,7 +15,9 @@ void stored_writer_destroy(struct stored_writer *s); /* NULL is fine */
 /* A checkpoint of the machine as it stands, between two ticks and before any input there. `w` has all events before. */
 must_check struct err *stored_writer_take(struct stored_writer *s, struct log_writer *w, const struct replayer_mark *mark);
 
-/* The state of a stored checkpoint, into `image` (machine_image_len() bytes). False: it is not of this machine. */
-bool stored_decode(const struct machine *m, const struct log_checkpoint *from, struct replayer_mark *mark, uint8_t *image);
+/* The state of a stored checkpoint, into `image` (machine_image_len() bytes). *good: it is of this machine, and one that the
+ * machine can be in. */
+must_check struct err *stored_decode(struct machine *m, const struct log_checkpoint *from, struct replayer_mark *mark,
+                                     uint8_t *image, bool *good);
 
 #endif

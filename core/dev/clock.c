@@ -10,6 +10,12 @@ static void *clock_state_of(void *dev)
     return &clk->s;
 }
 
+static bool clock_valid(const void *state)
+{
+    const struct vclock_state *s = state;
+    return s->rate_q32 && s->base_ns <= VCLOCK_NS_MAX;
+}
+
 static const struct snap_field clock_fields[] = {
     SNAP(struct vclock_state, base_ticks),
     SNAP(struct vclock_state, base_ns),
@@ -24,4 +30,5 @@ const struct dev_class dev_clock = {
     .destroy = clock_destroy,
     .state = clock_fields,
     .state_of = clock_state_of,
+    .valid = clock_valid,
 };

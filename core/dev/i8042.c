@@ -380,6 +380,15 @@ static void *i8042_create(struct machine *m)
     return k;
 }
 
+static bool i8042_valid(const void *state)
+{
+    const struct i8042_state *s = state;
+    for (unsigned i = 0; i < SOURCES; i++)
+        if (s->queue[i].count > QUEUE_LEN)
+            return false;
+    return true;
+}
+
 static void *i8042_state_of(void *dev)
 {
     struct i8042 *k = dev;
@@ -423,4 +432,5 @@ const struct dev_class dev_i8042 = {
     .regions = i8042_regions,
     .state = i8042_fields,
     .state_of = i8042_state_of,
+    .valid = i8042_valid,
 };

@@ -15,6 +15,7 @@
  * masked timer counts without waking anybody. */
 #include <stdlib.h>
 
+#include "core/cpu.h"
 #include "core/dev/board.h"
 #include "core/irq.h"
 #include "core/platform.h"
@@ -678,6 +679,12 @@ static void lapic_restored(void *dev)
     irq_update(l->m);
 }
 
+static bool lapic_valid(const void *state)
+{
+    const struct lapic_state *s = state;
+    return (!s->start_count || s->reg[REG_TIMER_INITIAL]) && !(s->apic_base >> VCPU_MAXPHYADDR);
+}
+
 static void *lapic_state_of(void *dev)
 {
     struct lapic *l = dev;
@@ -703,4 +710,5 @@ const struct dev_class dev_lapic = {
     .state = lapic_fields,
     .state_of = lapic_state_of,
     .restored = lapic_restored,
+    .valid = lapic_valid,
 };

@@ -310,6 +310,12 @@ static void *pic_create(struct machine *m)
     return p;
 }
 
+static bool pic_valid(const void *state)
+{
+    const struct pic_state *s = state;
+    return s->chip[0].lowest < 8 && s->chip[1].lowest < 8 && s->chip[0].init_step <= 4 && s->chip[1].init_step <= 4;
+}
+
 static void *pic_state_of(void *dev)
 {
     struct pic *p = dev;
@@ -342,4 +348,5 @@ const struct dev_class dev_pic = {
     .regions = pic_regions,
     .state = pic_fields,
     .state_of = pic_state_of,
+    .valid = pic_valid,
 };

@@ -446,6 +446,16 @@ static void pit_destroy(void *dev)
 
 static void pit_restored(void *dev) { arm(dev); }
 
+static bool pit_valid(const void *state)
+{
+    enum { COUNT_MAX = 65536, MODE_MAX = 5 };
+    const struct pit_state *s = state;
+    for (const struct pit_channel *c = s->ch; c < s->ch + ARRAY_LEN(s->ch); c++)
+        if (c->count - 1 >= COUNT_MAX || c->next - 1 >= COUNT_MAX || c->mode > MODE_MAX || c->rw > RW_BOTH)
+            return false;
+    return true;
+}
+
 static void *pit_state_of(void *dev)
 {
     struct pit *p = dev;
@@ -482,4 +492,5 @@ const struct dev_class dev_pit = {
     .state = pit_fields,
     .state_of = pit_state_of,
     .restored = pit_restored,
+    .valid = pit_valid,
 };

@@ -366,6 +366,15 @@ static void uart_restored(void *dev)
     vtimer_arm(&u->m->clock, &u->timer, u->s.deadline_ns);
 }
 
+static bool uart_valid(const void *state)
+{
+    const struct uart_state *s = state;
+    for (unsigned i = 0; i < UART_COUNT; i++)
+        if (s->ch[i].fifo_count > FIFO_LEN || s->ch[i].input_count > INPUT_LEN)
+            return false;
+    return true;
+}
+
 static void *uart_state_of(void *dev)
 {
     struct uart *u = dev;
@@ -412,4 +421,5 @@ const struct dev_class dev_uart = {
     .state = uart_fields,
     .state_of = uart_state_of,
     .restored = uart_restored,
+    .valid = uart_valid,
 };

@@ -6,10 +6,7 @@
 #include "exec/x86/seg.h"
 #include "exec/x86/sys.h"
 
-#define CR0_MODEL (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 enum {
-    CR4_MODEL = CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT |
-                CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP,
     CR0_FP_ONLY = CR0_MP | CR0_EM | CR0_TS | CR0_NE, /* decide nothing that cpu_mode_update() or the MMU knows */
     XCR0_X87 = 1, XCR0_SSE = 2, XCR0_AVX = 4,
 };

@@ -1,1 +1,2 @@
 hw_unit_test(session hw_replay)
+hw_unit_test(image hw_replay)
