@@ -128,8 +128,9 @@ static bool segments_valid(const struct vcpu_state *s)
     for (unsigned i = 0; i < S_COUNT; i++)
         if (s->seg[i].attr & ~attr || !(long_mode ? canonical(s->seg[i].base) : s->seg[i].base <= UINT32_MAX))
             return false;
-    bool code64 = s->seg[S_CS].attr & SEG_L;
-    return canonical(s->gdtr.base) && canonical(s->idtr.base) && !(code64 && s->seg[S_CS].attr & SEG_DB && long_mode);
+    bool code64 = long_mode && s->seg[S_CS].attr & SEG_L;
+    return canonical(s->gdtr.base) && canonical(s->idtr.base) && !(code64 && s->seg[S_CS].attr & SEG_DB) &&
+           (code64 ? canonical(s->r[R_RIP]) : s->r[R_RIP] <= UINT32_MAX);
 }
 
 bool vcpu_valid(const struct vcpu_state *s)

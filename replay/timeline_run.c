@@ -88,6 +88,17 @@ static struct found look_at_hits(struct timeline *t)
     return f;
 }
 
+/* Go on from a stop: past the breakpoint that made it. After an access there may be one right here that is still to come. */
+static void pass(struct timeline *t)
+{
+    const struct exec_probe_hit *hit;
+    size_t n = exec_probe_hits(t->m, &hit);
+    bool at_breakpoint = false;
+    for (size_t i = 0; i < n; i++)
+        at_breakpoint = at_breakpoint || t->armed[hit[i].probe].kind == PROBE_EXEC;
+    exec_probes_skip(t->m, at_breakpoint ? t->m->vcpu.ticks : UINT64_MAX);
+}
+
 /* ---- forwards ---- */
 
 /* A probe may stop the guest at a position whose input was taken already. Positions are before their input, so go there anew. */
@@ -127,7 +138,7 @@ static struct err *forwards(struct timeline *t, uint64_t to, struct timeline_sto
             *out = f.stop;
             return settle(t);
         }
-        exec_probes_skip(t->m, t->m->vcpu.ticks);
+        pass(t);
         how = END_LIMIT;
     }
     if (!e)
@@ -153,7 +164,7 @@ static struct err *scan(struct timeline *t, uint64_t to, unsigned max, struct fo
         if (f.any)
             *last = f;
         hits += f.any;
-        exec_probes_skip(t->m, t->m->vcpu.ticks);
+        pass(t);
         *how = END_LIMIT;
     }
     *full = hits == max;
