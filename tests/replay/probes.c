@@ -144,11 +144,10 @@ static bool is_rep(struct machine *m)
     return !strncmp(in.text, "rep", 3);
 }
 
-/* Where contents can be compared: linear addresses here are physical ones where nothing is mapped elsewhere. */
+/* Where contents may be compared. With paging, writes to other linear addresses change a linear address's memory. */
 static bool comparable(const struct exec_probe *p)
 {
-    enum { WINDOW = 16 << 20 };
-    return p->kind != PROBE_EXEC && p->kind != PROBE_READ && p->addr + p->len <= (p->physical ? RAM_LEN : WINDOW);
+    return p->kind != PROBE_READ && p->addr <= RAM_LEN - p->len;
 }
 
 static void look_at_memory(struct observer *o)
@@ -184,11 +183,11 @@ static void find_changes(struct observer *o, uint64_t ticks)
         mem_read(&o->e.machine->mem, gpa(p->addr), now, p->len);
         if (!memcmp(now, before, p->len))
             continue;
-        bool written = false;
+        bool written = false, paging = o->e.machine->vcpu.s.cr0 & CR0_PG;
         for (size_t b = 0; b < p->len; b++)
             written |= changed_by_write(before[b], now[b], p->addr + b);
         memcpy(before, now, p->len);
-        if (written)
+        if (written && (p->physical || !paging))
             add_hit(&o->hits, (struct hit){ticks, p->addr, o->set, (uint32_t)i, (uint8_t)p->kind, true});
     }
 }
