@@ -3,6 +3,7 @@
 
 #include "gdb/commands.h"
 #include "gdb/server.h"
+#include "replay/options.h"
 
 struct err *gdb_attach(const struct options *o, struct session *s, bool recorded, const volatile bool *stop)
 {

@@ -12,6 +12,7 @@
 #include "analysis/ksyms.h"
 #include "gdb/commands.h"
 #include "gdb/server.h"
+#include "replay/options.h"
 
 struct debug {
     const struct options *o;

@@ -2,7 +2,10 @@
 #ifndef HW_GDB_COMMANDS_H
 #define HW_GDB_COMMANDS_H
 
-#include "replay/guest.h"
+#include "core/base/err.h"
+
+struct options;
+struct session;
 
 /* `hyperwind debug`. */
 must_check struct err *cmd_debug(int argc, char **argv, int *status);

@@ -17,7 +17,7 @@ ROWS = {
     "core/": ["core/base/"],
     "exec/": ["core/", "core/base/"],
     "replay/": ["core/", "core/base/", "logfmt/", "exec/engine.h"],
-    "gdb/": ["core/base/", "core/cpu.h", "replay/timeline.h"],
+    "gdb/": ["core/base/", "core/cpu.h", "replay/timeline.h", "replay/options.h", "analysis/ksyms.h"],
     "analysis/": ["core/base/", "logfmt/", "exec/x86/insn.h", "replay/timeline.h"],
 }
 
@@ -30,7 +30,7 @@ LIBRARIES = {
 }
 
 # Made by the build.
-GENERATED = ["dsdt.hex"]
+GENERATED = ["dsdt.hex", "hyperwind_py.hex"]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
 FLAGS = ["-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-fsyntax-only", "-x", "c"]

@@ -19,7 +19,7 @@ ROWS = {
     "hw_exec": ["hw_core", "hw_base"],
     "hw_replay": ["hw_exec", "hw_core", "hw_logfmt", "hw_base"],
     "hw_analysis": ["hw_base"],
-    "hw_gdb": ["hw_replay", "hw_base"],
+    "hw_gdb": ["hw_replay", "hw_analysis", "hw_base"],
 }
 
 # Host functions that the deterministic part may call: pattern, libraries, why it is harmless. Anything else fails.
