@@ -133,11 +133,21 @@ static bool segments_valid(const struct vcpu_state *s)
            (code64 ? canonical(s->r[R_RIP]) : s->r[R_RIP] <= UINT32_MAX);
 }
 
+/* Ten bytes each, and nothing behind them. */
+static bool x87_valid(const struct x87 *x)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(x->st); i++)
+        for (unsigned at = 10; at < sizeof(x->st[i]); at++)
+            if (x->st[i][at])
+                return false;
+    return true;
+}
+
 bool vcpu_valid(const struct vcpu_state *s)
 {
     const uint32_t debug_bits = 0xe00f; /* BT, BS, BD, B3..B0 */
     return control_valid(s) && flags_valid(s) && segments_valid(s) && s->r[R_ZERO] == 0 &&
            s->shadow <= (SHADOW_STI | SHADOW_MOVSS) && s->activity <= VCPU_HALTED && s->nmi_blocked <= 1 &&
            s->nmi_pending <= 1 && !(s->pending_db & ~debug_bits) && !(s->dr[6] >> 32) && !(s->dr[7] >> 32) &&
-           s->mxcsr <= UINT16_MAX;
+           s->mxcsr <= UINT16_MAX && x87_valid(&s->x87);
 }
