@@ -28,6 +28,11 @@ static bool reserve(struct text *t, size_t more)
     return true;
 }
 
+uint8_t *text_room(struct text *t, size_t more)
+{
+    return reserve(t, more) ? t->data + t->len : NULL;
+}
+
 void text_add(struct text *t, const void *data, size_t len)
 {
     if (!len || !reserve(t, len))

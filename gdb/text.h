@@ -15,6 +15,8 @@ void text_deinit(struct text *t);                   /* zeroed: fine */
 static inline void text_clear(struct text *t) { t->len = 0; }
 static inline bool text_failed(const struct text *t) { return t->failed; }
 
+/* Room for `more` bytes behind what is there, for whoever writes them there and adds to t->len. NULL: no memory. */
+uint8_t *text_room(struct text *t, size_t more);
 void text_add(struct text *t, const void *data, size_t len);
 static inline void text_char(struct text *t, char c) { text_add(t, &c, 1); }
 static inline void text_str(struct text *t, const char *s) { text_add(t, s, strlen(s)); }

@@ -108,27 +108,37 @@ static size_t sendable_repeats(size_t repeats)
     return repeats;
 }
 
-void wire_write(struct text *out, const uint8_t *p, size_t len)
+/* The content as it is sent; at most twice as long. */
+static size_t encode(const uint8_t *p, size_t len, uint8_t *out)
 {
-    text_char(out, '$');
-    size_t from = out->len;
+    uint8_t *to = out;
     for (size_t i = 0; i < len;) {
         if (must_escape(p[i])) { /* a run length would repeat the second byte alone */
-            text_char(out, ESCAPE);
-            text_char(out, (char)(p[i++] ^ ESCAPE_XOR));
+            *to++ = ESCAPE;
+            *to++ = p[i++] ^ ESCAPE_XOR;
             continue;
         }
-        size_t run = run_of(p + i, len - i), repeats = sendable_repeats(run - 1);
-        text_char(out, (char)p[i]);
+        size_t repeats = sendable_repeats(run_of(p + i, len - i) - 1);
+        *to++ = p[i++];
         if (repeats >= RUN_MIN) {
-            text_char(out, '*');
-            text_char(out, (char)(repeats + RUN_BASE));
+            *to++ = '*';
+            *to++ = (uint8_t)(repeats + RUN_BASE);
             i += repeats;
         }
-        i++;
     }
+    return (size_t)(to - out);
+}
+
+void wire_write(struct text *out, const uint8_t *p, size_t len)
+{
     uint8_t sum = 0;
-    for (size_t i = from; i < out->len; i++)
-        sum = (uint8_t)(sum + out->data[i]);
+    text_char(out, '$');
+    uint8_t *to = text_room(out, 2 * len);
+    if (!to)
+        return;
+    size_t n = encode(p, len, to);
+    for (size_t i = 0; i < n; i++)
+        sum = (uint8_t)(sum + to[i]);
+    out->len += n;
     text_printf(out, "#%02x", sum);
 }
