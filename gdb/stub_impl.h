@@ -63,6 +63,7 @@ struct gdbs {
     bool busy, no_ack, no_reply, over, overrun;
 
     bool multiprocess, swbreak, hwbreak; /* what the client understands */
+    bool extended;          /* the client may want to start the machine again */
     bool physical;          /* Qqemu.PhyMemMode */
     uint8_t single_step;    /* Qqemu.sstep, kept for the client */
     unsigned thread;        /* Hg */

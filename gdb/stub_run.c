@@ -448,10 +448,14 @@ static void packet_detach(struct gdbs *g, struct cursor *c)
     stub_ok(g);
 }
 
+/* gdb's `run`, after `target extended-remote`, is a vKill and a vRun on one connection. */
 static void packet_vkill(struct gdbs *g, struct cursor *c)
 {
     (void)c;
-    g->want = GDBS_WANT_KILL;
+    if (g->extended && g->o.reverse)
+        g->over = true;
+    else
+        g->want = GDBS_WANT_KILL;
     stub_ok(g);
 }
 
@@ -491,6 +495,7 @@ static void packet_vrun(struct gdbs *g, struct cursor *c)
 static void packet_extended(struct gdbs *g, struct cursor *c)
 {
     (void)c;
+    g->extended = true;
     stub_ok(g);
 }
 

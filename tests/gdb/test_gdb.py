@@ -168,6 +168,50 @@ def test_detach_and_back():
     want(text, r"Inferior 1 .*detached", r"0x0+1005 in", r"\$1 = 501", r"0x0+1008 in", r"Inferior 1 .*killed")
 
 
+def test_run_again():
+    """`run` and `starti` go to the beginning."""
+    process, address = rig()
+    line = arguments(["p $icount", "set remote exec-file guest", "starti", "p $icount", "stepi", "p $icount", "run",
+                      "p $icount"], address)
+    line[line.index(f"target remote {address}")] = f"target extended-remote {address}"
+    text = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT,
+                          check=False).stdout
+    assert process.wait(timeout=TIMEOUT) == 0, text
+    want(text, r"\$1 = 500", r"\$2 = 0", r"\$3 = 1", r"No more reverse-execution history", r"\$4 = 1000")
+
+
+def mi(commands, address):
+    """What an editor's front end sends, one line at a time, and what it gets."""
+    command = ["gdb", "-nx", "-q", "-i=mi"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as front:
+        text = ""
+        for command in [f"-target-select remote {address}", *commands]:
+            front.stdin.write(command + "\n")
+            front.stdin.flush()
+            moves = "-exec-" in command or "seek" in command or "select" in command
+            done = False
+            while not done:
+                line = front.stdout.readline()
+                assert line and not line.startswith("^error"), f"{command}: {line}\n{text}"
+                text += line
+                done = line.startswith("*stopped") if moves else line.startswith(("^done", "^exit"))
+        front.stdin.close()
+    return text
+
+
+def test_front_ends():
+    """gdb/MI: every move, `seek` too, ends in a *stopped."""
+    process, address = rig()
+    text = mi(["-list-target-features", "-exec-step-instruction --reverse", "-break-insert *0x1003",
+               "-exec-continue --reverse", "-data-evaluate-expression $icount", "-exec-continue",
+               "-data-evaluate-expression $icount", f'-interpreter-exec console "source {SOURCE}/gdb/hyperwind.py"',
+               '-interpreter-exec console "seek 25%"', "-data-evaluate-expression $icount", "-gdb-exit"], address)
+    assert process.wait(timeout=TIMEOUT) == 0
+    want(text, r'features=\[.*"reverse"', r'reason="end-stepping-range",frame=\{addr="0x0000000000001003"',
+         r'reason="breakpoint-hit"', r'value="483"', r'reason="breakpoint-hit"', r'value="499"',
+         r"\*stopped", r'value="250"')
+
+
 def interrupt_in(command):
     """^C while gdb waits: it must come back soon."""
     process, address = rig("long")

@@ -395,6 +395,23 @@ static void test_leave(void **state)
     }
 }
 
+/* `run` of a client in extended mode. */
+static void test_run_again(void **state)
+{
+    (void)state;
+    struct rig *rig = new_rig(true);
+    CONVERSE(rig, {"!", "OK"}, {"vKill;1", "OK"}, {"T1", "E.there is no such thread"});
+    assert_int_equal(wants(rig), GDBS_WANT_BYTES);
+    assert_memory_equal(ask(rig, "vRun;"), "T05", 3);
+    CONVERSE(rig, {"T1", "OK"});
+    assert_int_equal(rig->restarts, 1);
+    end_rig(rig);
+    rig = new_rig(false); /* a live machine cannot be started again */
+    CONVERSE(rig, {"!", "OK"}, {"vKill;1", "OK"});
+    assert_int_equal(wants(rig), GDBS_WANT_KILL);
+    end_rig(rig);
+}
+
 /* ---- breakpoints ---- */
 
 static void test_breakpoints(void **state)
@@ -562,7 +579,8 @@ int main(void)
         cmocka_unit_test(test_acks), cmocka_unit_test(test_features), cmocka_unit_test(test_threads),
         cmocka_unit_test(test_description), cmocka_unit_test(test_registers), cmocka_unit_test(test_memory),
         cmocka_unit_test(test_search), cmocka_unit_test(test_resume), cmocka_unit_test(test_stop_reasons),
-        cmocka_unit_test(test_interrupt), cmocka_unit_test(test_leave), cmocka_unit_test(test_breakpoints),
+        cmocka_unit_test(test_interrupt), cmocka_unit_test(test_leave), cmocka_unit_test(test_run_again),
+        cmocka_unit_test(test_breakpoints),
         cmocka_unit_test(test_many_breakpoints), cmocka_unit_test(test_conditions), cmocka_unit_test(test_monitor),
         cmocka_unit_test(test_file), cmocka_unit_test(test_limits),
     };
