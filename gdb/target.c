@@ -9,7 +9,7 @@
 #include "gdb/regs.h"
 #include "gdb/stepping.h"
 
-enum { SIGNAL_KILL = 9, SIGNAL_SEGV = 11 }; /* gdb's numbers */
+enum { SIGNAL_ABORT = 6, SIGNAL_KILL = 9, SIGNAL_SEGV = 11 }; /* gdb's numbers */
 
 enum status_of {
 #define X(code, exit, text) STATUS_##code = exit,
@@ -241,12 +241,15 @@ static struct err *move(struct gdb_target *target, const struct gdbs_resume *r, 
 /* A live guest is over. One that crashed still stands there, to be looked at: it dies at the next attempt to go on. */
 static void ended(struct gdb_target *target, const struct timeline_stop *stop, struct gdbs_stop *out, int *status_out)
 {
-    bool crashed = stop->status == STATUS_ERR_GUEST || stop->status == STATUS_ERR_HALTED;
+    static const struct { int status, signal; } crashes[] = {
+        {STATUS_ERR_GUEST, SIGNAL_SEGV}, {STATUS_ERR_HALTED, SIGNAL_ABORT},
+    };
     *status_out = stop->status;
-    if (crashed)
-        *out = (struct gdbs_stop){.kind = target->dead ? GDBS_STOP_SIGNALLED : GDBS_STOP_SIGNAL, .code = SIGNAL_SEGV};
-    else
-        *out = (struct gdbs_stop){.kind = GDBS_STOP_EXITED, .code = stop->status};
+    *out = (struct gdbs_stop){.kind = GDBS_STOP_EXITED, .code = stop->status};
+    for (size_t i = 0; i < ARRAY_LEN(crashes); i++)
+        if (crashes[i].status == stop->status)
+            *out = (struct gdbs_stop){.kind = target->dead ? GDBS_STOP_SIGNALLED : GDBS_STOP_SIGNAL,
+                                      .code = crashes[i].signal};
     target->dead = true;
 }
 

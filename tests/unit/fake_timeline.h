@@ -25,6 +25,7 @@ struct timeline {
     bool handler;      /* see above */
     bool error_code;   /* its frame has one */
     uint64_t at, end;
+    int status;        /* at the end */
     struct vcpu_state s;
     uint8_t ram[FAKE_RAM];
     struct { bool used; struct timeline_probe p; } probe[FAKE_PROBES];
@@ -68,6 +69,7 @@ static inline struct timeline *fake_timeline(bool past, uint64_t end, const stru
     CHECK(t, "out of memory");
     t->past = past;
     t->end = end;
+    t->status = 7;
     if (o)
         t->o = *o;
     memset(t->ram + FAKE_CODE, 0x90, FAKE_LOOP - 2);
@@ -173,7 +175,7 @@ static struct err *fake_begin(struct timeline *t, struct timeline_stop *out)
 static bool fake_ahead(struct timeline *t, struct timeline_stop *out)
 {
     if (t->at == t->end) {
-        *out = (struct timeline_stop){.why = TL_END, .text = "power-off", .status = 7};
+        *out = (struct timeline_stop){.why = TL_END, .text = "power-off", .status = t->status};
         return false;
     }
     t->at++;
@@ -202,7 +204,7 @@ struct err *timeline_seek(struct timeline *t, uint64_t ticks, struct timeline_st
     t->at = MIN(ticks, t->end);
     fake_settle(t);
     if (ticks >= t->end)
-        *out = (struct timeline_stop){.why = TL_END, .text = "power-off", .status = 7};
+        *out = (struct timeline_stop){.why = TL_END, .text = "power-off", .status = t->status};
     return NULL;
 }
 

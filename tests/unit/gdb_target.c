@@ -245,6 +245,22 @@ static void test_live(void **state)
     end(s);
 }
 
+/* A guest that crashed can be looked at; it is gone when it shall go on. */
+static void test_live_crash(void **state)
+{
+    (void)state;
+    static const struct { int status; const char *stop, *end; } rows[] = {{14, "T0b", "X0b"}, {18, "T06", "X06"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct session *s = begin(false, 100, &gdb_arch_x86_64);
+        s->t->status = rows[i].status;
+        expect(ask(s, "vCont;c"), rows[i].stop);
+        assert_string_equal(ask(s, "m1000,1"), "90");
+        assert_string_equal(ask(s, "vCont;s:1"), rows[i].end);
+        assert_int_equal(s->status, rows[i].status);
+        end(s);
+    }
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -566,7 +582,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps), cmocka_unit_test(test_breaks), cmocka_unit_test(test_step_over_interrupt),
         cmocka_unit_test(test_watches),
-        cmocka_unit_test(test_failure), cmocka_unit_test(test_live), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_failure), cmocka_unit_test(test_live), cmocka_unit_test(test_live_crash), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_description), cmocka_unit_test(test_register_values), cmocka_unit_test(test_pc_is_linear),
         cmocka_unit_test(test_tags), cmocka_unit_test(test_seek), cmocka_unit_test(test_marks),
         cmocka_unit_test(test_last_write), cmocka_unit_test(test_looks), cmocka_unit_test(test_pages),
