@@ -582,7 +582,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps), cmocka_unit_test(test_breaks), cmocka_unit_test(test_step_over_interrupt),
         cmocka_unit_test(test_watches),
-        cmocka_unit_test(test_failure), cmocka_unit_test(test_live), cmocka_unit_test(test_live_crash), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_failure), cmocka_unit_test(test_live), cmocka_unit_test(test_live_crash),
+        cmocka_unit_test(test_refused),
         cmocka_unit_test(test_description), cmocka_unit_test(test_register_values), cmocka_unit_test(test_pc_is_linear),
         cmocka_unit_test(test_tags), cmocka_unit_test(test_seek), cmocka_unit_test(test_marks),
         cmocka_unit_test(test_last_write), cmocka_unit_test(test_looks), cmocka_unit_test(test_pages),
