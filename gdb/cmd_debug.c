@@ -182,13 +182,18 @@ static bool interrupted(void *arg, uint64_t from, uint64_t at, uint64_t to)
 
 /* ---- gdb ---- */
 
-enum { ARGS_MAX = 32 };
-
 static void exec_gdb(const struct debug *d)
 {
+    enum { OWN_ARGS = 16 };
     char source[128], target[128];
-    const char *argv[ARGS_MAX] = {"gdb", "-q"};
-    size_t n = 2;
+    size_t rest = 0, n = 0;
+    while (d->o->rest && d->o->rest[rest])
+        rest++;
+    const char **argv = calloc(OWN_ARGS + rest, sizeof(*argv)); /* freed by execvp() or _exit() */
+    if (!argv)
+        _exit(127);
+    argv[n++] = "gdb";
+    argv[n++] = "-q";
     snprintf(source, sizeof(source), "source %s/%s", d->dir, file_names[PYTHON_FILE]);
     snprintf(target, sizeof(target), "target remote %s", gdb_server_address(d->server));
     const char *symbols = d->o->symbols ? d->o->symbols : d->symbols;
@@ -200,8 +205,8 @@ static void exec_gdb(const struct debug *d)
         argv[n++] = "-ex";
         argv[n++] = commands[i];
     }
-    for (char **rest = d->o->rest; rest && *rest && n + 1 < ARGS_MAX; rest++)
-        argv[n++] = *rest;
+    for (size_t i = 0; i < rest; i++)
+        argv[n++] = d->o->rest[i];
     execvp("gdb", (char *const *)argv);
     fprintf(stderr, "hyperwind: cannot start gdb (%s); install it, or use --gdb WHERE and connect another one\n",
             strerror(errno));
