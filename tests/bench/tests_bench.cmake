@@ -33,3 +33,8 @@ if(LD AND NOT HW_SANITIZE AND NOT HW_FUZZ)
     set_tests_properties(bench_workloads PROPERTIES TIMEOUT 300 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   endif()
 endif()
+
+# What tests/bench/travel.py measures a timeline with.
+add_executable(bench_travel ${bench_src}/travel.c)
+target_link_libraries(bench_travel PRIVATE hw_replay)
+set_target_properties(bench_travel PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${bench_out})
