@@ -56,13 +56,15 @@ def last_write(argument):
 
 COMMANDS = [
     ("when", "Where in its history the guest stands.\nThe same number is in the register $icount.", show("when")),
-    ("seek", "Go to a position: seek ICOUNT | P% | +N | -N | start | end | MARK.\nBreakpoints do not stop it.",
+    ("seek", "Go to a position: seek ICOUNT | P% | +N | -N | start | end | eEVENT | MARK.\nBreakpoints do not stop it.",
      lambda argument: travel("seek " + argument)),
     ("mark", "Give this position a name: mark [NAME]. `seek NAME` comes back to it.", show("mark")),
     ("marks", "The names given to positions.", show("marks")),
     ("last-write", "Go back to just before the last write to an object: last-write EXPRESSION.\n"
                    "The value of an expression that is no object is taken as an address.", last_write),
-    ("console", "The last lines of the guest's console up to here: console [LINES].", show("console")),
+    ("console", "The last lines of the guest's console up to here, each with its icount: console [LINES].", show("console")),
+    ("events", "What came from outside after this position (typed bytes, time): events [N]. `seek eNUMBER` goes there.",
+     show("events")),
 ]
 
 Hyperwind()

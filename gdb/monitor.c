@@ -147,6 +147,18 @@ static bool percentage(const char *text, uint64_t end, uint64_t *out)
     return true;
 }
 
+/* Where the first input from this number on takes effect. */
+static bool event_position(const struct gdb_target *target, uint64_t seq, uint64_t *out)
+{
+    struct timeline_event ev;
+    bool found;
+    struct err *e = timeline_event_at(target->t, seq, &ev, &found);
+    bool ok = !e && found;
+    err_destroy(e);
+    *out = ok ? ev.ticks : 0;
+    return ok;
+}
+
 /* A position as the user writes it. */
 static bool position(const struct gdb_target *target, const char *text, uint64_t *out)
 {
@@ -159,6 +171,8 @@ static bool position(const struct gdb_target *target, const char *text, uint64_t
         *out = 0;
     else if (!strcmp(text, "end"))
         *out = end;
+    else if (*text == 'e' && monitor_number(text + 1, &n))
+        return event_position(target, n, out);
     else if (relative && monitor_number(text + 1, &n))
         *out = clamp_add(at, *text == '-', n);
     else
@@ -201,7 +215,7 @@ static void cmd_seek(struct monitor *m)
     if (position(m->target, m->argv[0], &to))
         go_to(m, to);
     else
-        SAY(m, "%s: a position was expected: an icount, 50%%, +n, -n, start, end, or a mark\n", m->argv[0]);
+        SAY(m, "%s: a position was expected: an icount, 50%%, +n, -n, start, end, e and the number of an event, or a mark\n", m->argv[0]);
 }
 
 static void cmd_restart(struct monitor *m)
@@ -310,9 +324,36 @@ static void cmd_console(struct monitor *m)
     size_t from = len;
     while (from && (text[from - 1] != '\n' || from == len || lines-- > 1))
         from--;
-    text_add(m->out, text + from, len - from);
-    if (len > from && text[len - 1] != '\n')
+    for (size_t to; from < len; from = to) {
+        const uint8_t *end = memchr(text + from, '\n', len - from);
+        to = end ? (size_t)(end - text) + 1 : len;
+        size_t shown = to - from;
+        while (shown && (text[from + shown - 1] == '\n' || text[from + shown - 1] == '\r'))
+            shown--;
+        SAY(m, "%14" PRIu64 "  ", timeline_console_ticks(m->target->t, from));
+        text_add(m->out, text + from, shown);
         text_char(m->out, '\n');
+    }
+}
+
+static void cmd_events(struct monitor *m)
+{
+    struct timeline_event ev;
+    uint64_t count = 10;
+    bool found = true;
+    if (m->argc && !monitor_number(m->argv[0], &count)) {
+        SAY(m, "%s: a number of events was expected\n", m->argv[0]);
+        return;
+    }
+    struct err *e = timeline_event_after(m->target->t, timeline_position(m->target->t), &ev, &found);
+    for (; !e && found && count; count--) {
+        SAY(m, "%s\n", ev.text);
+        e = timeline_event_at(m->target->t, ev.seq + 1, &ev, &found);
+    }
+    if (e)
+        failed(m, e);
+    else if (!found)
+        SAY(m, "no more events\n");
 }
 
 static void info_version(struct monitor *m)
@@ -343,7 +384,7 @@ static const struct command {
 } commands[] = {
     {"help", "", "this", 0, 1, false, cmd_help},
     {"when", "", "the position, as icount, share of the recording and virtual time", 0, 0, false, cmd_when},
-    {"seek", "ICOUNT|P%|+N|-N|start|end|MARK", "go there", 1, 1, true, cmd_seek},
+    {"seek", "ICOUNT|P%|+N|-N|start|end|eEVENT|MARK", "go there", 1, 1, true, cmd_seek},
     {"mark", "[NAME]", "give this position a name", 0, 1, true, cmd_mark},
     {"marks", "", "the names given", 0, 0, true, cmd_marks},
     {"restart", "", "go to the beginning", 0, 0, true, cmd_restart},
@@ -352,6 +393,7 @@ static const struct command {
     {"on-step", "COMMAND...", "the next step or continue executes this command instead", 1, MONITOR_ARGS, false,
      cmd_on_step},
     {"console", "[LINES]", "the last lines (40) of the guest's console up to here", 0, 1, false, cmd_console},
+    {"events", "[N]", "what came from outside after this position: the next N (10)", 0, 1, true, cmd_events},
     {"checkpoints", "", "how many there are and what they take", 0, 0, true, cmd_checkpoints},
     {"stats", "", "what the timeline did so far", 0, 0, false, cmd_stats},
     {"digest", "", "a hash of registers, devices and memory: equal states have equal ones", 0, 0, false, cmd_digest},

@@ -174,6 +174,19 @@ struct err *timeline_seek(struct timeline *t, uint64_t ticks, struct timeline_st
 
 /* ---- life ---- */
 
+static void keep_line(struct timeline *t, size_t offset)
+{
+    if (t->lines.count == t->lines.cap) {
+        size_t cap = t->lines.cap ? 2 * t->lines.cap : 256;
+        struct console_line *grown = realloc(t->lines.line, cap * sizeof(*grown));
+        if (!grown)
+            return;
+        t->lines.line = grown;
+        t->lines.cap = cap;
+    }
+    t->lines.line[t->lines.count++] = (struct console_line){offset, t->m->clock.now_ticks};
+}
+
 /* The consoles' bytes, the first time they come. */
 static void keep_output(void *arg, const uint8_t *data, size_t len)
 {
@@ -191,8 +204,11 @@ static void keep_output(void *arg, const uint8_t *data, size_t len)
         t->console.data = grown;
         t->console.cap = cap;
     }
-    memcpy(t->console.data + t->console.len, data + len - fresh, fresh);
-    t->console.len += fresh;
+    for (size_t i = 0; i < fresh; i++) {
+        if (!t->console.len || t->console.data[t->console.len - 1] == '\n')
+            keep_line(t, t->console.len);
+        t->console.data[t->console.len++] = data[len - fresh + i];
+    }
 }
 
 static struct err *build(struct timeline *t, const char *path)
@@ -277,6 +293,8 @@ void timeline_close(struct timeline *t)
     vm_destroy(&t->vm);
     recording_close(&t->rec);
     log_reader_close(t->stored);
+    log_reader_close(t->events);
+    free(t->lines.line);
     free(t->console.data);
     free(t->slot);
     free(t->armed);

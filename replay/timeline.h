@@ -58,8 +58,8 @@ struct timeline_probe {
     enum timeline_probe_kind kind;
     bool physical;      /* TP_EXECUTE is always by linear address */
     uint64_t addr, len; /* len: bytes, 1 at least; of TP_EXECUTE ignored */
-    /* May be NULL: always. Called when it is hit, with the guest where it would stop (TP_EXECUTE: before the instruction;
-     * others, forwards: after the access). False: go on. It may read registers and memory, nothing else. */
+    /* May be NULL: always. Called when it is hit, with the guest before the instruction (TP_EXECUTE) or after the access
+     * (others, on the way back too, which then stops before it). False: go on. It may read registers and memory, nothing else. */
     bool (*condition)(void *arg, struct timeline *t);
     void *arg;
 };
@@ -115,6 +115,15 @@ uint64_t timeline_digest(struct timeline *t);
 
 /* The console's bytes so far, up to this position: borrowed, until the guest moves. */
 const uint8_t *timeline_console(const struct timeline *t, size_t *len_out);
+
+/* When the line of the console that holds the byte at `offset` was begun, in ticks; offset < *len_out of above. */
+uint64_t timeline_console_ticks(const struct timeline *t, size_t offset);
+
+/* What came from outside (what was typed, anchors of time, wakes): the first event behind `ticks`, or from number `seq` on; its
+ * text is a line. *found: false when there is no more. A live guest has none yet: ERR_UNSUPPORTED. */
+struct timeline_event { uint64_t seq, ticks; char text[160]; };
+must_check struct err *timeline_event_at(struct timeline *t, uint64_t seq, struct timeline_event *out, bool *found);
+must_check struct err *timeline_event_after(struct timeline *t, uint64_t ticks, struct timeline_event *out, bool *found);
 
 /* The guest's kernel (bzImage, ELF, Multiboot) as the recording has it; NULL when live. */
 const uint8_t *timeline_kernel(const struct timeline *t, size_t *len_out);

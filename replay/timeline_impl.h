@@ -9,6 +9,7 @@
 #include "replay/recording.h"
 #include "replay/timeline.h"
 
+struct console_line { size_t offset; uint64_t ticks; };
 struct probe_slot { struct timeline_probe probe; bool used; };
 
 struct timeline {
@@ -25,6 +26,8 @@ struct timeline {
     struct session own;
     uint64_t end;              /* ticks; of a live guest its limit, UINT64_MAX without */
     struct { uint8_t *data; size_t len, cap, at; } console; /* all that was ever replayed, and how much of it here */
+    struct { struct console_line *line; size_t count, cap; } lines; /* where its lines begin, and when */
+    struct log_reader *events; /* the recording once more, for timeline_event_at(); NULL until then */
 
     bool live_recorded;        /* a live guest that is being recorded */
     bool rep_begun;            /* the checkpoint restored last lies between two iterations of REP */

@@ -1,4 +1,6 @@
 /* replay/timeline_look.c: where a timeline is, and what is there. See timeline.h. */
+#include <stdio.h>
+
 #include "core/base/hash.h"
 #include "core/irq.h"
 #include "replay/digest.h"
@@ -144,6 +146,80 @@ const uint8_t *timeline_console(const struct timeline *t, size_t *len_out)
 {
     *len_out = MIN(t->console.at, t->console.len);
     return t->console.data;
+}
+
+uint64_t timeline_console_ticks(const struct timeline *t, size_t offset)
+{
+    size_t lo = 0, hi = t->lines.count; /* the last line that begins at or before offset */
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (t->lines.line[mid].offset <= offset)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo ? t->lines.line[lo - 1].ticks : 0;
+}
+
+/* ---- events ---- */
+
+static bool is_input(const struct log_event *ev)
+{
+    return ev->id == LOG_EV_TIME_ANCHOR || ev->id == LOG_EV_CONSOLE_INPUT || ev->id == LOG_EV_WAKE;
+}
+
+static void describe(struct log_pos pos, const struct log_event *ev, struct timeline_event *out)
+{
+    out->seq = pos.seq;
+    out->ticks = pos.ticks;
+    out->text[0] = 0;
+    FILE *f = fmemopen(out->text, sizeof(out->text), "w");
+    if (!f)
+        return;
+    log_event_print(f, pos, ev, false);
+    fclose(f);
+    out->text[sizeof(out->text) - 1] = 0;
+    out->text[strcspn(out->text, "\n")] = 0;
+}
+
+static struct err *open_events(struct timeline *t)
+{
+    if (!t->replayer)
+        return err_new(ERR_UNSUPPORTED, "a live guest has no list of events");
+    return t->events ? NULL : log_reader_open(t->rec.path, &t->events);
+}
+
+/* The next input that the reader comes to. */
+static struct err *next_input(struct timeline *t, struct timeline_event *out, bool *found)
+{
+    struct log_pos pos;
+    struct log_event ev = {.id = LOG_EV_NONE};
+    struct err *e;
+    do
+        e = log_reader_next(t->events, &pos, &ev);
+    while (!e && ev.id != LOG_EV_NONE && !is_input(&ev));
+    *found = !e && ev.id != LOG_EV_NONE;
+    if (*found)
+        describe(pos, &ev, out);
+    return e;
+}
+
+struct err *timeline_event_at(struct timeline *t, uint64_t seq, struct timeline_event *out, bool *found)
+{
+    *found = false;
+    struct err *e = open_events(t);
+    if (!e)
+        e = log_reader_seek(t->events, seq);
+    return e ? e : next_input(t, out, found);
+}
+
+struct err *timeline_event_after(struct timeline *t, uint64_t ticks, struct timeline_event *out, bool *found)
+{
+    *found = false;
+    struct err *e = open_events(t);
+    if (!e)
+        e = log_reader_seek_ticks(t->events, ticks + 1);
+    return e ? e : next_input(t, out, found);
 }
 
 const uint8_t *timeline_kernel(const struct timeline *t, size_t *len_out)

@@ -482,9 +482,13 @@ static void test_looks(void **state)
 {
     (void)state;
     struct session *s = begin(true, 1000, &gdb_arch_x86_64);
-    assert_string_equal(monitor(s, "console"), "one\ntwo\nthree\n");
-    assert_string_equal(monitor(s, "console 1"), "three\n");
-    assert_string_equal(monitor(s, "console 2"), "two\nthree\n");
+    assert_string_equal(monitor(s, "console"), "             0  one\n           100  two\n           200  three\n");
+    assert_string_equal(monitor(s, "console 1"), "           200  three\n");
+    assert_string_equal(monitor(s, "console 2"), "           100  two\n           200  three\n");
+    expect(monitor(s, "events 2"), "event 2");
+    expect(monitor(s, "seek e2"), "icount 400");
+    expect(monitor(s, "seek e9"), "a position was expected");
+    expect(monitor(s, "seek 0"), "icount 0");
     expect(monitor(s, "console x"), "a number of lines");
     expect(monitor(s, "checkpoints"), "2 checkpoints, 3.0 MiB");
     expect(monitor(s, "stats"), "0 breakpoints");
