@@ -495,7 +495,7 @@ static void test_looks(void **state)
     assert_string_equal(monitor(s, "digest"), "0000000000000000\n");
     expect(monitor(s, "info version"), "Hyperwind " HW_VERSION);
     expect(monitor(s, "info x"), "no x");
-    expect(monitor(s, "help"), "seek ICOUNT|P%|+N|-N|start|end|MARK");
+    expect(monitor(s, "help"), "seek ICOUNT|P%|+N|-N|start|end|eEVENT|MARK");
     expect(monitor(s, ""), "last-write ADDR");
     assert_string_equal(monitor(s, "gva2gpa 0x1234"), "gpa: 0x1234\n");
     assert_string_equal(monitor(s, "gva2gpa 0x12345678"), "Unmapped\n");
