@@ -6,6 +6,7 @@
 #include "replay/checkpoint.h"
 
 #include <stdlib.h>
+#include <zstd.h>
 
 #include "core/base/check.h"
 #include "core/base/map.h"
@@ -25,12 +26,13 @@ struct checkpoint {
 struct version {
     uint64_t ticks;
     uint8_t *data;     /* NULL: all zero, unless it is to be read first */
+    uint32_t packed;   /* bytes of `data`, which is malloc'd then and one zstd frame; 0: it is a page of a slab */
     uint64_t frame;    /* of a stored one that is not zero: where the recording has it; 0 otherwise */
     uint16_t slot;     /* its place there */
 };
 struct versions { struct version *v; uint32_t count, cap; }; /* of one page, oldest first */
 
-/* Page contents come from slabs, which live as long as the store. */
+/* Page contents come from slabs, until they are packed. */
 enum { SLAB_PAGES = 256 };
 struct slab { struct slab *next; uint8_t *pages; };
 struct free_page { struct free_page *next; };
@@ -43,6 +45,10 @@ struct checkpoints {
     struct versions *versions; /* by page */
     struct slab *slabs;
     struct free_page *free;
+    uint64_t raw;       /* bytes of slabs' pages in use */
+    ZSTD_CCtx *packer;
+    ZSTD_DCtx *unpacker;
+    uint8_t unpacked[PAGE_SIZE]; /* what content_at() has unpacked */
     uint8_t *mark_page; /* by page: scratch of restoring */
     struct dirty_set dirty; /* pages that may differ from what they were at `base` */
     uint64_t base;      /* ticks of a checkpoint, which is not given up while it is this */
@@ -74,17 +80,38 @@ static uint8_t *page_new(struct checkpoints *c)
     struct free_page *f = c->free;
     c->free = f->next;
     c->bytes += PAGE_SIZE;
+    c->raw += PAGE_SIZE;
     return (uint8_t *)f;
 }
 
-static void page_free(struct checkpoints *c, uint8_t *data)
+/* The content of a version that is given up. */
+static void data_free(struct checkpoints *c, struct version *v)
 {
-    if (!data)
+    struct free_page *f = (void *)v->data;
+    if (!v->data)
         return;
-    struct free_page *f = (void *)data;
-    f->next = c->free;
-    c->free = f;
-    c->bytes -= PAGE_SIZE;
+    if (v->packed) {
+        c->bytes -= v->packed;
+        free(v->data);
+    } else {
+        f->next = c->free;
+        c->free = f;
+        c->bytes -= PAGE_SIZE;
+        c->raw -= PAGE_SIZE;
+    }
+    v->data = NULL;
+    v->packed = 0;
+}
+
+static void free_slabs(struct checkpoints *c)
+{
+    while (c->slabs) {
+        struct slab *s = c->slabs;
+        c->slabs = s->next;
+        map_free(s->pages, (size_t)SLAB_PAGES * PAGE_SIZE);
+        free(s);
+    }
+    c->free = NULL;
 }
 
 static bool all_zero(const uint8_t *p)
@@ -148,15 +175,21 @@ static struct version *newest(const struct checkpoints *c, uint32_t page, uint64
     return i ? &vs->v[i - 1] : NULL;
 }
 
-/* What the page held at the checkpoint at `ticks`; *out NULL: zeroes, as before anything was written. */
+/* What the page held at the checkpoint at `ticks`; *out NULL: zeroes, as before anything was written. Valid until the next
+ * call. */
 static bool content_at(struct checkpoints *c, uint32_t page, uint64_t ticks, const uint8_t **out)
 {
     struct version *v = newest(c, page, ticks);
     *out = NULL;
     if (v && v->frame && !v->data && !fetch(c, &v, 1))
         return false;
-    if (v)
+    if (v && v->packed) {
+        size_t n = ZSTD_decompressDCtx(c->unpacker, c->unpacked, PAGE_SIZE, v->data, v->packed);
+        CHECK(n == PAGE_SIZE, "a packed page does not unpack");
+        *out = c->unpacked;
+    } else if (v) {
         *out = v->data;
+    }
     return true;
 }
 
@@ -197,14 +230,14 @@ static bool version_add(struct checkpoints *c, uint32_t page, uint64_t ticks, co
     }
     if (version_insert(c, page, v))
         return true;
-    page_free(c, v.data);
+    data_free(c, &v);
     return false;
 }
 
 static void version_drop(struct checkpoints *c, uint32_t page, struct version *v)
 {
     struct versions *vs = &c->versions[page];
-    page_free(c, v->data);
+    data_free(c, v);
     memmove(v, v + 1, (size_t)(vs->v + vs->count - (v + 1)) * sizeof(*v));
     vs->count--;
 }
@@ -300,17 +333,46 @@ static void drop_stored(struct checkpoints *c)
     for (uint32_t page = 0; c->log && page < c->m->mem.ram_pages; page++)
         for (uint32_t i = 0; i < c->versions[page].count; i++) {
             struct version *v = &c->versions[page].v[i];
-            if (!v->frame)
-                continue;
-            page_free(c, v->data);
-            v->data = NULL;
+            if (v->frame)
+                data_free(c, v);
         }
+}
+
+/* False: there is no memory for it, or it does not shrink; it stays as it is. */
+static bool pack(struct checkpoints *c, struct version *v)
+{
+    enum { LEVEL = 1 };
+    uint8_t small[PAGE_SIZE];
+    size_t n = ZSTD_compressCCtx(c->packer, small, sizeof(small) - 1, v->data, PAGE_SIZE, LEVEL);
+    uint8_t *data = ZSTD_isError(n) ? NULL : malloc(n);
+    if (!data)
+        return false;
+    memcpy(data, small, n);
+    data_free(c, v);
+    v->data = data;
+    v->packed = (uint32_t)n;
+    c->bytes += n;
+    return true;
+}
+
+static void pack_all(struct checkpoints *c)
+{
+    for (uint32_t page = 0; page < c->m->mem.ram_pages; page++)
+        for (uint32_t i = 0; i < c->versions[page].count; i++) {
+            struct version *v = &c->versions[page].v[i];
+            if (v->data && !v->packed)
+                pack(c, v);
+        }
+    if (!c->raw)
+        free_slabs(c);
 }
 
 static void fit(struct checkpoints *c, uint64_t keep)
 {
     if (c->bytes > c->memory)
         drop_stored(c);
+    if (c->bytes > c->memory && c->raw > c->memory / 4) /* or it is hardly worth a look at all pages */
+        pack_all(c);
     while (c->bytes > c->memory && c->count > 1) {
         size_t count = c->count, near = 0, i = oldest_near(c, keep);
         for (size_t n = 1; n < c->count; n++)
@@ -655,7 +717,9 @@ struct err *checkpoints_create(struct machine *m, uint64_t memory, struct checkp
     c->spacing = UINT64_C(1) << 24;
     c->versions = map_zero((size_t)m->mem.ram_pages * sizeof(*c->versions));
     c->mark_page = map_zero(m->mem.ram_pages);
-    struct err *e = c->versions && c->mark_page ? dirty_set_add(&m->mem, &c->dirty)
+    c->packer = ZSTD_createCCtx();
+    c->unpacker = ZSTD_createDCtx();
+    struct err *e = c->versions && c->mark_page && c->packer && c->unpacker ? dirty_set_add(&m->mem, &c->dirty)
                                                 : err_new(ERR_HOST, "out of memory for checkpoints");
     if (e) {
         checkpoints_destroy(c);
@@ -674,14 +738,14 @@ void checkpoints_destroy(struct checkpoints *c)
     err_destroy(c->failed);
     for (size_t i = 0; i < c->count; i++)
         checkpoint_free(c->at[i]);
-    for (uint32_t i = 0; c->versions && i < pages; i++)
+    for (uint32_t i = 0; c->versions && i < pages; i++) {
+        for (uint32_t k = 0; k < c->versions[i].count; k++)
+            data_free(c, &c->versions[i].v[k]);
         free(c->versions[i].v);
-    while (c->slabs) {
-        struct slab *s = c->slabs;
-        c->slabs = s->next;
-        map_free(s->pages, (size_t)SLAB_PAGES * PAGE_SIZE);
-        free(s);
     }
+    free_slabs(c);
+    ZSTD_freeCCtx(c->packer);
+    ZSTD_freeDCtx(c->unpacker);
     map_free(c->versions, (size_t)pages * sizeof(*c->versions));
     map_free(c->mark_page, pages);
     free(c->wanted.v);

@@ -24,7 +24,7 @@ ROWS = {
 # Headers of other libraries, by the folders that may know them. Any other <header> must be libc's.
 LIBRARIES = {
     r"Zydis/|Zycore/": ["exec/", "analysis/"],
-    r"zstd\.h": ["logfmt/"],
+    r"zstd\.h": ["logfmt/", "replay/"],
     r"xxhash\.h": ["core/base/", "logfmt/"],
     r"g?elf\.h|libelf\.h": ["core/", "gdb/", "analysis/"],
 }
