@@ -266,8 +266,9 @@ static enum engine_stop observer_run(struct engine *e, uint64_t until)
             take_hits(o);
         if (v->ticks >= change)
             select_set(o, o->set + 1);
-        if (v->ticks >= until || (stop != STOP_TICKS && stop != STOP_PROBE))
-            return stop;
+        bool goes_on = stop == STOP_TICKS || stop == STOP_PROBE;
+        if (v->ticks >= until || !goes_on)
+            return goes_on ? STOP_TICKS : stop; /* the session is not to end at a probe */
     }
 }
 
