@@ -641,7 +641,8 @@ static void fetch_all(struct checkpoints *c, size_t i)
     c->wanted.count = 0;
     each_candidate(c, i, want);
     each_candidate(c, i, unmark);
-    qsort(c->wanted.v, c->wanted.count, sizeof(*c->wanted.v), by_frame);
+    if (c->wanted.count)
+        qsort(c->wanted.v, c->wanted.count, sizeof(*c->wanted.v), by_frame);
     for (size_t from = 0, to; from < c->wanted.count && !c->failed; from = to) {
         for (to = from + 1; to < c->wanted.count && c->wanted.v[to]->frame == c->wanted.v[from]->frame;)
             to++;
