@@ -79,19 +79,21 @@ static struct err *index_events(struct indexing *x, const struct options *o, str
         return e;
     spec.engine = o->engine;
     e = vm_create(&spec, replayer_door(r), &vm);
-    if (!e) {
-        recording_image_loaded(rec);
-        e = replay_all(x, o, r, &vm);
-        if (e && err_code(e) == ERR_DIVERGED)
-            replayer_explain(r, stderr);
-        if (!e)
-            e = copy_events(x, UINT64_MAX);
-        if (!e)
-            e = log_writer_finish(x->to, replayer_end(r).ticks);
-        stored_writer_destroy(x->stored);
-        vm_destroy(&vm);
+    if (e) {
+        replayer_destroy(r);
+        return e;
     }
+    recording_image_loaded(rec);
+    e = replay_all(x, o, r, &vm);
+    if (e && err_code(e) == ERR_DIVERGED)
+        replayer_explain(r, stderr);
+    if (!e)
+        e = copy_events(x, UINT64_MAX);
+    if (!e)
+        e = log_writer_finish(x->to, replayer_end(r).ticks);
+    stored_writer_destroy(x->stored); /* it and the replayer's digester watch the machine's memory */
     replayer_destroy(r);
+    vm_destroy(&vm);
     return e;
 }
 
