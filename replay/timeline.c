@@ -71,7 +71,7 @@ struct err *timeline_restore(struct timeline *t, uint64_t ticks)
         return e;
     t->ended = false;
     t->rep_begun = mark.rep_begun;
-    t->console.at = (size_t)mark.console_bytes;
+    t->console.at = mark.console_bytes;
     t->move.asked = UINT64_MAX;
     return replayer_return(t->replayer, &mark);
 }
@@ -174,41 +174,10 @@ struct err *timeline_seek(struct timeline *t, uint64_t ticks, struct timeline_st
 
 /* ---- life ---- */
 
-static void keep_line(struct timeline *t, size_t offset)
-{
-    if (t->lines.count == t->lines.cap) {
-        size_t cap = t->lines.cap ? 2 * t->lines.cap : 256;
-        struct console_line *grown = realloc(t->lines.line, cap * sizeof(*grown));
-        if (!grown)
-            return;
-        t->lines.line = grown;
-        t->lines.cap = cap;
-    }
-    t->lines.line[t->lines.count++] = (struct console_line){offset, t->m->clock.now_ticks};
-}
-
-/* The consoles' bytes, the first time they come. */
 static void keep_output(void *arg, const uint8_t *data, size_t len)
 {
     struct timeline *t = arg;
-    size_t known = t->console.len - MIN(t->console.len, t->console.at);
-    size_t fresh = len - MIN(len, known);
-    t->console.at += len;
-    if (!fresh)
-        return;
-    if (t->console.len + fresh > t->console.cap) {
-        size_t cap = MAX(2 * t->console.cap, t->console.len + fresh + KIB(4));
-        uint8_t *grown = realloc(t->console.data, cap);
-        if (!grown)
-            return; /* the text is lost; the guest goes on */
-        t->console.data = grown;
-        t->console.cap = cap;
-    }
-    for (size_t i = 0; i < fresh; i++) {
-        if (!t->console.len || t->console.data[t->console.len - 1] == '\n')
-            keep_line(t, t->console.len);
-        t->console.data[t->console.len++] = data[len - fresh + i];
-    }
+    transcript_add(&t->console, t->m->clock.now_ticks, data, len);
 }
 
 static struct err *build(struct timeline *t, const char *path)
@@ -294,8 +263,7 @@ void timeline_close(struct timeline *t)
     recording_close(&t->rec);
     log_reader_close(t->stored);
     log_reader_close(t->events);
-    free(t->lines.line);
-    free(t->console.data);
+    transcript_deinit(&t->console);
     free(t->slot);
     free(t->armed);
     free(t->armed_slot);

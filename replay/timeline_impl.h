@@ -8,8 +8,8 @@
 #include "replay/checkpoint.h"
 #include "replay/recording.h"
 #include "replay/timeline.h"
+#include "replay/transcript.h"
 
-struct console_line { size_t offset; uint64_t ticks; };
 struct probe_slot { struct timeline_probe probe; bool used; };
 
 struct timeline {
@@ -25,8 +25,7 @@ struct timeline {
     struct log_reader *stored; /* the recording once more, for the checkpoints in it */
     struct session own;
     uint64_t end;              /* ticks; of a live guest its limit, UINT64_MAX without */
-    struct { uint8_t *data; size_t len, cap, at; } console; /* all that was ever replayed, and how much of it here */
-    struct { struct console_line *line; size_t count, cap; } lines; /* where its lines begin, and when */
+    struct transcript console; /* all that was ever replayed, and how much of it here */
     struct log_reader *events; /* the recording once more, for timeline_event_at(); NULL until then */
 
     bool live_recorded;        /* a live guest that is being recorded */

@@ -144,21 +144,12 @@ uint64_t timeline_digest(struct timeline *t)
 
 const uint8_t *timeline_console(const struct timeline *t, size_t *len_out)
 {
-    *len_out = MIN(t->console.at, t->console.len);
-    return t->console.data;
+    return transcript_text(&t->console, len_out);
 }
 
 uint64_t timeline_console_ticks(const struct timeline *t, size_t offset)
 {
-    size_t lo = 0, hi = t->lines.count; /* the last line that begins at or before offset */
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (t->lines.line[mid].offset <= offset)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo ? t->lines.line[lo - 1].ticks : 0;
+    return transcript_ticks(&t->console, offset);
 }
 
 /* ---- events ---- */

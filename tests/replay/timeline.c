@@ -13,9 +13,10 @@
 
 enum { STEPS_MAX = 40 };
 
-struct trial { uint64_t from, back, digest; };
+struct trial { uint64_t from, back, digest; size_t printed; };
 
 static uint64_t rng;
+static uint8_t *printed; /* by the guest, up to the last target */
 
 static uint64_t rnd(uint64_t n)
 {
@@ -56,8 +57,24 @@ static void reference(const char *path, struct trial *trials, size_t n)
     for (size_t i = 0; i < n; i++) {
         must(timeline_seek(t, trials[i].from - trials[i].back, &stop));
         trials[i].digest = timeline_digest(t);
+        timeline_console(t, &trials[i].printed);
     }
+    size_t len;
+    const uint8_t *text = timeline_console(t, &len);
+    printed = malloc(len + 1);
+    if (printed && len)
+        memcpy(printed, text, len);
     timeline_close(t);
+    if (!printed)
+        exit(1);
+}
+
+/* What is known of the console ends with what was printed last. */
+static bool console_is(const struct timeline *t, const struct trial *trial)
+{
+    size_t len;
+    const uint8_t *text = timeline_console(t, &len);
+    return len <= trial->printed && (!len || !memcmp(text, printed + trial->printed - len, len));
 }
 
 static bool try(struct timeline *t, const struct trial *trial)
@@ -67,8 +84,10 @@ static bool try(struct timeline *t, const struct trial *trial)
     for (uint64_t i = 0; i < trial->back; i++)
         must(timeline_step(t, -1, &stop));
     uint64_t digest = timeline_digest(t), at = timeline_position(t);
-    if (at == trial->from - trial->back && digest == trial->digest)
+    if (at == trial->from - trial->back && digest == trial->digest && console_is(t, trial))
         return true;
+    if (!console_is(t, trial))
+        printf("another console: ");
     printf("seek to %" PRIu64 ", %" PRIu64 " steps back: at %" PRIu64 " with digest %016" PRIx64 ", forwards %016" PRIx64 "\n",
            trial->from, trial->back, at, digest, trial->digest);
     return false;
@@ -170,5 +189,6 @@ int main(int argc, char **argv)
            s.ticks_replayed / 1000000);
     timeline_close(t);
     free(trials);
+    free(printed);
     return bad || bad_runs;
 }
