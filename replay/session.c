@@ -57,6 +57,7 @@ static struct err *idle(struct session *s, bool *stopped)
     bool reached;
     if (deadline <= now)
         return NULL; /* timers that are still due, see vclock_run_timers() */
+    s->served_ticks = m->vcpu.ticks;
     struct err *e = m->nondet.ops->idle(m->nondet.self, m->vcpu.ticks, now, deadline, &reached);
     if (e)
         return e;

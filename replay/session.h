@@ -36,7 +36,7 @@ struct session {
     bool (*interrupted)(void *arg, const struct machine *m);
     void *interrupted_arg;
     enum session_end ended; /* out: of the last session_run() */
-    uint64_t served_ticks; /* out: the last position whose input was polled and whose timers ran */
+    uint64_t served_ticks; /* out: the last position whose input was polled, whose timers ran or where it idled */
 };
 
 /* Run until the end. After END_LIMIT, END_PROBE and END_INTERRUPTED it may be run on, as if it had not ended. Errors are

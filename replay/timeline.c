@@ -16,8 +16,8 @@ static bool ask(void *arg, const struct machine *m)
 {
     struct timeline *t = arg;
     uint64_t at = m->vcpu.ticks;
-    /* Not twice at one position of a replay: when inputs of it were taken already, it is no place to stop at. */
-    if (t->replayer && at == t->move.asked)
+    /* Where inputs were taken already a replay does not stop; nor twice at one position, or it would never move. */
+    if (t->replayer && (at == t->move.asked || at == t->session->served_ticks))
         return false;
     t->move.asked = at;
     return t->o.interrupted && t->o.interrupted(t->o.arg, t->move.from, at, t->move.to);
@@ -59,6 +59,8 @@ struct err *timeline_execute(struct timeline *t, uint64_t to, bool probes, enum 
 
 struct err *timeline_mark(struct timeline *t, enum checkpoint_kind kind)
 {
+    if (t->session->served_ticks == t->m->vcpu.ticks)
+        return NULL; /* a hit made it stop behind the inputs of this position */
     struct replayer_mark mark = replayer_mark(t->replayer);
     return checkpoints_take(t->checkpoints, kind, &mark);
 }
@@ -70,6 +72,7 @@ struct err *timeline_restore(struct timeline *t, uint64_t ticks)
     if (e)
         return e;
     t->ended = false;
+    t->own.served_ticks = UINT64_MAX;
     t->rep_begun = mark.rep_begun;
     t->console.at = mark.console_bytes;
     t->move.asked = UINT64_MAX;
@@ -144,10 +147,10 @@ static void tell_end(struct timeline *t, struct timeline_stop *out)
     snprintf(out->text, sizeof(out->text), "%s", text);
 }
 
-void timeline_tell(struct timeline *t, enum session_end how, struct timeline_stop *out)
+void timeline_tell(struct timeline *t, enum session_end how, bool beyond, struct timeline_stop *out)
 {
     *out = (struct timeline_stop){.why = how == END_INTERRUPTED ? TL_INTERRUPTED : TL_REACHED};
-    if (t->ended)
+    if (t->ended || (beyond && t->replayer && out->why == TL_REACHED))
         tell_end(t, out);
 }
 
@@ -166,9 +169,7 @@ struct err *timeline_seek(struct timeline *t, uint64_t ticks, struct timeline_st
     struct err *e = timeline_go(t, MIN(ticks, t->end), ticks < t->m->vcpu.ticks, &how);
     if (e)
         return e;
-    timeline_tell(t, how, out);
-    if (ticks > t->end && out->why == TL_REACHED)
-        tell_end(t, out);
+    timeline_tell(t, how, ticks > t->end, out);
     return NULL;
 }
 
@@ -195,7 +196,7 @@ static struct err *build(struct timeline *t, const char *path)
     t->m = t->vm.machine;
     t->end = replayer_end(t->replayer).ticks;
     t->own = (struct session){.machine = t->m, .engine = t->vm.engine, .hook = {.ticks = UINT64_MAX},
-                              .interrupted = ask, .interrupted_arg = t};
+                              .interrupted = ask, .interrupted_arg = t, .served_ticks = UINT64_MAX};
     /* The store first: it has to see all that the boot loader has written. */
     e = checkpoints_create(t->m, t->o.checkpoint_memory, &t->checkpoints);
     if (e)

@@ -54,9 +54,9 @@ must_check struct err *timeline_restore(struct timeline *t, uint64_t ticks);
 must_check struct err *timeline_advance(struct timeline *t, uint64_t to, enum session_end *how);
 /* To exactly `ticks`, on the shortest way; `near`: leave checkpoints right before it, for whoever goes on backwards. */
 must_check struct err *timeline_go(struct timeline *t, uint64_t ticks, bool near, enum session_end *how);
-/* A checkpoint right here. */
+/* A checkpoint right here; none where inputs were taken already. */
 must_check struct err *timeline_mark(struct timeline *t, enum checkpoint_kind kind);
-/* What to say after *how. */
-void timeline_tell(struct timeline *t, enum session_end how, struct timeline_stop *out);
+/* What to say after *how. `beyond`: a recording's end was as far as it could go, but not as far as it should. */
+void timeline_tell(struct timeline *t, enum session_end how, bool beyond, struct timeline_stop *out);
 
 #endif

@@ -119,7 +119,8 @@ static uint64_t next_regular(const struct timeline *t)
     return (t->m->vcpu.ticks / spacing + 1) * spacing;
 }
 
-static struct err *forwards(struct timeline *t, uint64_t to, struct timeline_stop *out)
+/* `beyond`: further than that, if there were more. */
+static struct err *forwards(struct timeline *t, uint64_t to, bool beyond, struct timeline_stop *out)
 {
     struct err *e = NULL;
     enum session_end how = END_LIMIT;
@@ -142,7 +143,7 @@ static struct err *forwards(struct timeline *t, uint64_t to, struct timeline_sto
         how = END_LIMIT;
     }
     if (!e)
-        timeline_tell(t, how, out);
+        timeline_tell(t, how, beyond, out);
     return e;
 }
 
@@ -244,7 +245,7 @@ struct err *timeline_run(struct timeline *t, bool back, struct timeline_stop *ou
 {
     if (back && !t->replayer)
         return err_new(ERR_UNSUPPORTED, "a live guest has no history to run back in");
-    return back ? backwards(t, out) : forwards(t, t->end, out);
+    return back ? backwards(t, out) : forwards(t, t->end, true, out);
 }
 
 struct err *timeline_step(struct timeline *t, int64_t n, struct timeline_stop *out)
@@ -252,15 +253,15 @@ struct err *timeline_step(struct timeline *t, int64_t n, struct timeline_stop *o
     uint64_t here = t->m->vcpu.ticks;
     enum session_end how;
     if (n >= 0)
-        return forwards(t, MIN(here + (uint64_t)n, t->end), out);
+        return forwards(t, MIN(here + (uint64_t)n, t->end), here + (uint64_t)n > t->end, out);
     if (!t->replayer)
         return err_new(ERR_UNSUPPORTED, "a live guest has no history to step back in");
-    uint64_t back = MIN((uint64_t)-n, here);
+    uint64_t wanted = -(uint64_t)n, back = MIN(wanted, here);
     struct err *e = timeline_go(t, here - back, true, &how);
     if (e)
         return e;
-    timeline_tell(t, how, out);
-    if (back < (uint64_t)-n)
+    timeline_tell(t, how, false, out);
+    if (back < wanted)
         out->why = TL_BEGIN;
     return NULL;
 }

@@ -55,7 +55,7 @@ static void reference(const char *path, struct trial *trials, size_t n)
     struct timeline_stop stop;
     qsort(trials, n, sizeof(*trials), by_target);
     for (size_t i = 0; i < n; i++) {
-        must(timeline_seek(t, trials[i].from - trials[i].back, &stop));
+        must(timeline_step(t, (int64_t)(trials[i].from - trials[i].back - timeline_position(t)), &stop)); /* a seek may jump */
         trials[i].digest = timeline_digest(t);
         timeline_console(t, &trials[i].printed);
     }
@@ -75,6 +75,46 @@ static bool console_is(const struct timeline *t, const struct trial *trial)
     size_t len;
     const uint8_t *text = timeline_console(t, &len);
     return len <= trial->printed && (!len || !memcmp(text, printed + trial->printed - len, len));
+}
+
+static unsigned until_interrupt; /* questions; 0: never */
+
+static bool interrupted(void *arg, uint64_t from, uint64_t at, uint64_t to)
+{
+    (void)arg, (void)from, (void)at, (void)to;
+    return until_interrupt && !--until_interrupt;
+}
+
+/* Wherever a move was interrupted, the guest is as whoever goes there finds it. */
+static bool try_interrupt(struct timeline *t, uint64_t to)
+{
+    enum { QUESTIONS_MAX = 100 };
+    struct timeline_stop stop;
+    until_interrupt = 1 + (unsigned)rnd(QUESTIONS_MAX);
+    must(timeline_seek(t, to, &stop));
+    until_interrupt = 0;
+    uint64_t at = timeline_position(t), digest = timeline_digest(t);
+    if (stop.why != TL_INTERRUPTED || !at)
+        return true;
+    must(timeline_step(t, -1, &stop));
+    must(timeline_seek(t, at, &stop));
+    if (timeline_position(t) == at && timeline_digest(t) == digest)
+        return true;
+    printf("interrupted at %" PRIu64 " with another digest\n", at);
+    return false;
+}
+
+/* Nothing lies beyond the end, however it is met. */
+static bool try_end(struct timeline *t)
+{
+    struct timeline_stop seek, run, step;
+    must(timeline_seek(t, UINT64_MAX, &seek));
+    must(timeline_run(t, false, &run));
+    must(timeline_step(t, 1, &step));
+    if (seek.why == TL_END && run.why == TL_END && step.why == TL_END && timeline_position(t) == timeline_end(t))
+        return true;
+    printf("at the end: %d %d %d\n", (int)seek.why, (int)run.why, (int)step.why);
+    return false;
 }
 
 static bool try(struct timeline *t, const struct trial *trial)
@@ -163,7 +203,7 @@ int main(int argc, char **argv)
     size_t n = strtoul(argv[2], NULL, 0), runs = strtoul(argv[3], NULL, 0), bad = 0, bad_runs = 0;
     rng = strtoull(argv[4], NULL, 0) * 2654435761u + 88172645463325252u;
     struct timeline_options o = {.spacing = strtoull(argv[5], NULL, 0), .checkpoint_memory = strtoull(argv[6], NULL, 0),
-                                 .engine = argc > 7 ? argv[7] : NULL};
+                                 .engine = argc > 7 ? argv[7] : NULL, .interrupted = interrupted};
     struct trial *trials = calloc(n, sizeof(*trials));
     struct timeline *t = open_at_start(argv[1], &o);
     for (size_t i = 0; trials && i < n; i++) {
@@ -180,9 +220,10 @@ int main(int argc, char **argv)
         trials[k] = swap;
     }
     for (size_t i = 0; i < n; i++)
-        bad += !try(t, &trials[i]);
+        bad += !try(t, &trials[i]) || !try_interrupt(t, trials[i].from);
     for (size_t i = 0; i < runs; i++)
         bad_runs += !try_run(t);
+    bad += !try_end(t);
     struct timeline_stats s = timeline_stats(t);
     printf("seed %s: %zu trials, %zu differ; %zu runs, %zu differ; %" PRIu64 " checkpoints, %" PRIu64 " KiB, %" PRIu64 " restores, %" PRIu64
            " million ticks replayed\n", argv[4], n, bad, runs, bad_runs, s.checkpoints, s.checkpoint_bytes >> 10, s.restores,
