@@ -302,12 +302,22 @@ static bool put_state(struct log_writer *w, const struct log_checkpoint_source *
     return ok && buf_put(&w->payload, c->state, c->state_len);
 }
 
+/* Bytes of the list of pages. */
+static size_t page_list_len(const struct log_checkpoint_source *c)
+{
+    size_t len = 0;
+    uint32_t before = 0;
+    for (size_t i = 0; i < c->pages; before = c->page[i++])
+        for (uint64_t v = (uint64_t)(c->page[i] - before) << 1; v || !len; v >>= 7)
+            len++;
+    return len;
+}
+
 struct err *log_writer_checkpoint(struct log_writer *w, uint64_t ticks, const struct log_checkpoint_source *c, bool *written)
 {
-    enum { NUMBER_MAX = 5 }; /* bytes of a page's number */
     struct err *e = check_usable(w);
     size_t frames;
-    *written = !e && c->pages * NUMBER_MAX + c->state_len + 2 * VARINT_MAX < LOG_FRAME_RAW_MAX;
+    *written = !e && page_list_len(c) + c->state_len + 2 * VARINT_MAX < LOG_FRAME_RAW_MAX;
     if (e || !*written)
         return e;
     CHECK(ticks >= w->last_ticks, "a checkpoint at %" PRIu64 " after an event at %" PRIu64, ticks, w->last_ticks);
