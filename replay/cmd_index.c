@@ -1,9 +1,14 @@
 /* replay/cmd_index.c: `hyperwind index`: a recording gets checkpoints, by being replayed once. The copy takes the original's
  * place when it is whole and verified to the end, not before. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/cleanup.h"
 #include "replay/commands.h"
 #include "replay/options.h"
 #include "replay/progress.h"
@@ -40,9 +45,10 @@ static struct err *checkpoint(struct indexing *x, struct replayer *r)
 {
     struct replayer_mark mark = replayer_mark(r);
     struct err *e = copy_events(x, mark.seq);
+    uint64_t before = log_writer_file_len(x->to);
     if (!e)
         e = stored_writer_take(x->stored, x->to, &mark);
-    x->count++;
+    x->count += log_writer_file_len(x->to) != before; /* one that a recording cannot hold was not written */
     return e;
 }
 
@@ -116,28 +122,64 @@ static struct err *index_to(const char *path, const struct options *o, struct re
     return e;
 }
 
+/* The file that the copy is written to. It is locked: of two that index one recording at a time, the second must not write into
+ * what the first puts in the recording's place. */
+static struct err *make_file(const char *path, int *fd)
+{
+    *fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd < 0)
+        return err_errno(ERR_HOST, errno, "cannot create %s", path);
+    if (!flock(*fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK)
+        return NULL;
+    cleanup_close(fd);
+    *fd = -1;
+    return err_new(ERR_HOST, "%s is being written by somebody else", path);
+}
+
+/* Who may read it is whoever may read the original. */
+static struct err *put_in_place(const char *path, int fd, const char *target, const char *original)
+{
+    struct stat st;
+    if (stat(original, &st) || fchmod(fd, st.st_mode & 0777) || rename(path, target))
+        return err_errno(ERR_HOST, errno, "cannot put %s in the place of %s", path, target);
+    return NULL;
+}
+
+static struct err *index_in_place_of(const char *target, const struct options *o, struct recording *rec)
+{
+    AUTO_FREE char *path = NULL;
+    AUTO_CLOSE int fd = -1;
+    if (asprintf(&path, "%s.index", target) < 0) {
+        path = NULL;
+        return err_new(ERR_HOST, "out of memory");
+    }
+    struct err *e = make_file(path, &fd);
+    if (!e)
+        e = index_to(path, o, rec);
+    if (!e)
+        e = put_in_place(path, fd, target, o->file);
+    if (e && fd >= 0)
+        unlink(path);
+    return e;
+}
+
 struct err *cmd_index(int argc, char **argv, int *status)
 {
     struct options o;
     struct recording rec;
-    char *path = NULL;
     (void)status;
     struct err *e = options_parse(CMD_INDEX, argc, argv, &o);
     if (!e)
         e = recording_open(o.file, o.force, &rec);
     if (e)
         return e;
+    AUTO_FREE char *real = realpath(o.file, NULL); /* a symbolic link to the recording stays one */
     if (log_reader_summary(rec.log).state != LOG_CLOSED)
         e = err_new(ERR_CORRUPT, "%s is not whole; only a recording that was closed can be given checkpoints", o.file);
-    if (!e && asprintf(&path, "%s.index", o.output ? o.output : o.file) < 0)
-        e = err_new(ERR_HOST, "out of memory");
-    if (!e)
-        e = index_to(path, &o, &rec);
+    else if (!real)
+        e = err_errno(ERR_HOST, errno, "cannot find %s", o.file);
+    else
+        e = index_in_place_of(o.output ? o.output : real, &o, &rec);
     recording_close(&rec);
-    if (!e && rename(path, o.output ? o.output : o.file))
-        e = err_new(ERR_HOST, "cannot put %s in the place of %s", path, o.output ? o.output : o.file);
-    if (e && path)
-        unlink(path);
-    free(path);
     return e;
 }

@@ -3,6 +3,7 @@
 forwards. With any spacing of checkpoints and any memory for them, with checkpoints in the recording, and on bent engines.
 
 HW_TIMELINE_TRIALS=N: so many trials over the Linux boot (1000)."""
+import fcntl
 import os
 import shutil
 import subprocess
@@ -77,7 +78,13 @@ def test_index_small():
     """A recording is replaced only by a good copy; a damaged checkpoint is done without."""
     recorded = record(path("a.hwr"), small_guest("rounds=2000")).expect(3)
     before = events(path("a.hwr"))
-    run("index", path("a.hwr"), "--checkpoint-ticks", "10000000").expect(0)
+    os.chmod(path("a.hwr"), 0o640)
+    os.symlink("a.hwr", path("link.hwr"))
+    with open(path("a.hwr.index"), "wb") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        run("index", path("link.hwr")).expect(hwtest.HOST)
+    run("index", path("link.hwr"), "--checkpoint-ticks", "10000000").expect(0)
+    check(os.path.islink(path("link.hwr")) and os.stat(path("a.hwr")).st_mode & 0o777 == 0o640, "another file, or its rights")
     check(events(path("a.hwr")) == before, "other events")
     check_replay(path("a.hwr"), recorded)
     trials(path("a.hwr"), 30, 5, 1 << 40, 64 * MIB)
