@@ -96,9 +96,12 @@ static double process_bytes(const char *row)
 static void back_from_here(struct timeline *t, unsigned steps, const char *name)
 {
     for (unsigned i = 0; i < steps && timeline_position(t); i++) {
+        uint64_t here = timeline_position(t);
         double started = now_ms();
         step(t, -1);
         show_since(i ? name : "first_step", started);
+        if (timeline_position(t) != here - 1)
+            must(err_new(ERR_DIVERGED, "one tick back from %" PRIu64 " is %" PRIu64, here, timeline_position(t)));
     }
 }
 
