@@ -76,8 +76,7 @@ class Travel:
         self.costs = []                              # (processor ratio, wall ratio)
         self.sizes = {}                              # kind of recording: bytes
         self.memory = []                             # (budget, {name: values})
-        self.asked = None                            # what a stub was asked last, side by side
-        self.side = []                               # rows of the comparison
+        self.side = {}                               # (who, what): Answer
         self.problems = []
         self.random = random.Random(options.seed)
 
@@ -215,44 +214,56 @@ class Travel:
 
     def side_by_side(self):
         if not shutil.which(self.options.qemu) or not shutil.which("qemu-img"):
-            self.side.append(("QEMU", "-", "no QEMU, or no qemu-img, was installed", "-"))
+            print("travel: no QEMU, or no qemu-img", file=sys.stderr)
             return
         for who in (HyperwindSide(self), QemuSide(self)):
-            who.record()
-            self.side.append((who.name, "record the boot", milliseconds(1e3 * who.recorded), "-"))
+            self.side[who.name, "record the boot"] = answer = Answer()
+            answer.add(who.record(), "")
             for place in self.options.side_places:
-                who.start()
-                try:
-                    self.ask_side(who, place)
-                except remote.Silent: # what else would have been asked here is missing
-                    limit = f"no reply within {self.options.side_limit:.0f} s"
-                    self.side.append((who.name, self.asked, limit, "-"))
-                finally:
-                    who.stop()
+                for _ in range(self.options.side_sessions):
+                    self.ask_side(who, place, [("first `bs`", "bs"), ("second `bs`", "bs")])
+                    self.ask_side(who, place, [("`bc`", "bc")])
 
-    def ask_side(self, who, place):
-        """The way there first, for a breakpoint to run back to is looked for on it; `bc` last, for it may be the end."""
-        self.asked, address = f"going {place / 1e6:.0f} million instructions ahead", None
-        for _ in range(3):
-            address = far_breakpoint(who, place)
-            if address is not None:
-                break
-            place += FAR
+    def ask_side(self, who, place, questions):
+        """One session: to the place, and back, until there is no reply."""
         where = f"{place / 1e6:.0f} million instructions in"
-        who.arrive(place)
-        self.ask_back(who, f"first `bs`, {where}", "bs")
-        self.ask_back(who, f"second `bs`, {where}", "bs")
-        if address is None:
-            self.side.append((who.name, f"`bc`, {where}", "no address to run back to was found", "-"))
-            return
-        who.stub.ask(f"Z0,{address:x},1")
-        self.ask_back(who, f"`bc`, {where}", "bc")
+        asked = f"start, and go {where}"
+        who.start()
+        try:
+            address = far_breakpoint(who, place)
+            who.arrive(place)
+            for question, packet in questions:
+                asked = f"{question}, {where}"
+                if packet == "bc" and address is None:
+                    raise Failed(f"no address to run back to, {where}")
+                if packet == "bc":
+                    who.stub.ask(f"Z0,{address:x},1")
+                here = who.position()
+                took = who.stub.move(packet)
+                self.answer(who, asked).add(took, here - who.position())
+        except remote.Silent: # what else would have been asked here is missing
+            self.answer(who, asked).silent += 1
+        finally:
+            who.stop()
 
-    def ask_back(self, who, what, packet):
-        here = who.position()
-        self.asked = what
-        took = who.stub.move(packet)
-        self.side.append((who.name, what, milliseconds(1e3 * took), str(here - who.position())))
+    def answer(self, who, asked):
+        return self.side.setdefault((who.name, asked), Answer())
+
+
+class Answer:
+    """What was asked in several sessions: seconds, instructions gone back, and how often there was no reply."""
+
+    def __init__(self):
+        self.took, self.back, self.silent = [], [], 0
+
+    def add(self, took, back):
+        self.took.append(took)
+        self.back.append(back)
+
+    def cells(self, limit):
+        took = milliseconds(1e3 * statistics.median(self.took)) if self.took else "-"
+        silent = f"{self.silent} of {self.silent + len(self.took)}, within {limit:.0f} s" if self.silent else "-"
+        return [took, ", ".join(sorted({str(back) for back in self.back})), silent]
 
 
 def far_breakpoint(who, place):
@@ -260,7 +271,7 @@ def far_breakpoint(who, place):
     LAST_HIT instructions before it are dropped. Returns an address that is left, or None."""
     addresses = set()
     for i in range(24):
-        who.go(place - FAR + (i + 1) * 800_000, False)
+        who.go(place - FAR + i * 800_000, False)
         addresses.add(who.stub.rip())
     who.go(place - LAST_HIT, False)
     for address in addresses:
@@ -280,10 +291,11 @@ class HyperwindSide:
     name = "Hyperwind"
 
     def __init__(self, travel):
-        self.travel, self.process, self.stub, self.recorded = travel, None, None, None
+        self.travel, self.process, self.stub = travel, None, None
 
     def record(self):
-        self.recorded = self.travel.record("boot.hwr", "boot", "--checkpoint-every", CHECKPOINTS).wall
+        """Seconds."""
+        return self.travel.record("boot.hwr", "boot", "--checkpoint-every", CHECKPOINTS).wall
 
     def start(self):
         self.process, path = self.travel.serve("boot.hwr")
@@ -307,8 +319,9 @@ class HyperwindSide:
         return self.position()
 
     def arrive(self, place):
-        """From ahead, so that nothing is prepared for going back."""
-        self.stub.monitor(f"seek {place - FAR}")
+        """In a new session, for this one has left checkpoints all over the place."""
+        self.stop()
+        self.start()
         self.stub.monitor(f"seek {place}")
 
 
@@ -317,7 +330,7 @@ class QemuSide:
     name = "QEMU"
 
     def __init__(self, travel):
-        self.travel, self.process, self.stub, self.recorded = travel, None, None, None
+        self.travel, self.process, self.stub = travel, None, None
 
     def arguments(self, mode):
         kernel, initrd = common.linux_files()
@@ -330,7 +343,7 @@ class QemuSide:
 
     def record(self):
         common.run(["qemu-img", "create", "-q", "-f", "qcow2", self.travel.path("snapshots.qcow2"), "1M"]).expect(0)
-        self.recorded = common.run(self.arguments("record"), 120).expect(0).wall
+        return common.run(self.arguments("record"), 120).expect(0).wall
 
     def start(self):
         path = self.travel.path("qemu.socket")
@@ -429,10 +442,12 @@ def size_text(travel):
 
 def side_table(travel):
     if not travel.side:
-        return []
-    return ["The same kernel's boot, asked through both stubs by the same client.", "",
-            "| who | what | took | instructions back |", "|---|---|---|---|",
-            *("| " + " | ".join(row) + " |" for row in travel.side), ""]
+        return ["QEMU was not asked.", ""]
+    return ["The same kernel's boot, asked through both stubs by the same client, in "
+            f"{travel.options.side_sessions} sessions for each place.", "",
+            "| who | what | median | instructions back | no reply |", "|---|---|---|---|---|",
+            *("| " + " | ".join([*key, *answer.cells(travel.options.side_limit)]) + " |"
+              for key, answer in travel.side.items()), ""]
 
 
 def report(travel):
@@ -454,13 +469,14 @@ def parse(arguments):
     parser.add_argument("program")
     parser.add_argument("work")
     parser.add_argument("--places", type=int, default=100, help="random places in the recording")
-    parser.add_argument("--targets", type=int, default=15, help="breakpoints, and watchpoints, to run back to")
+    parser.add_argument("--targets", type=int, default=10, help="breakpoints, and watchpoints, to run back to")
     parser.add_argument("--opens", type=int, default=9, help="how often the recording is opened")
     parser.add_argument("--pairs", type=int, default=15, help="of recordings, with and without checkpoints")
     parser.add_argument("--side-places", type=lambda s: [int(n) * 1_000_000 for n in s.split(",")],
-                        default=[300_000_000, 900_000_000], metavar="N,...",
-                        help="where both stubs are asked, in million instructions (default 300,900)")
-    parser.add_argument("--side-limit", type=float, default=30, help="seconds that a stub has for a reply")
+                        default=[250_000_000, 500_000_000], metavar="N,...",
+                        help="where both stubs are asked, in million instructions (default 250,500)")
+    parser.add_argument("--side-sessions", type=int, default=2, help="of both stubs for each of these")
+    parser.add_argument("--side-limit", type=float, default=15, help="seconds that a stub has for a reply")
     parser.add_argument("--seed", type=int, default=1, help="of the random places")
     parser.add_argument("--only", default="", help="PART,...: of " + ", ".join(name for name, _ in PARTS))
     parser.add_argument("--qemu", default="qemu-system-x86_64")
