@@ -91,6 +91,11 @@ class Mi:
     def icount(self):
         return int(re.search(r'value="(\d+)"', self.ask("-data-evaluate-expression $icount"))[1])
 
+    def digest(self):
+        """Of registers, devices and memory."""
+        self.ask('-interpreter-exec console "monitor digest"')
+        return next(line for line in reversed(self.log) if re.search(r'"[0-9a-f]{16}\\n"', line))
+
     def leave(self):
         self.send("-gdb-exit")
         self.gdb.stdin.close()
@@ -139,11 +144,12 @@ def test_reverse_buttons():
 
 
 def test_views():
-    """What an editor shows at a stop: the stack, variables, registers, memory."""
+    """What an editor shows at a stop: the stack, variables, registers, memory. The guest does not notice."""
     with Server() as where:
         mi = connect(where)
         mi.ask('-break-insert -c "kind == 2 && number == 10" journal_append')
         mi.go("-exec-continue --reverse", 'func="journal_append"', r'name="number",value="10"')
+        before = mi.digest()
         mi.expect(mi.ask("-stack-list-frames"), 'level="1".*func="timer_interrupt"', 'level="2".*signal handler called')
         mi.expect(mi.ask("-stack-list-variables --simple-values"), 'name="kind",arg="1",type="uint64_t",value="2"')
         names = re.findall(r'"([^"]*)"', mi.ask("-data-list-register-names").split("=", 1)[1])
@@ -157,7 +163,10 @@ def test_views():
         mi.expect(mi.ask("-var-create j * journal.count"), r'type="volatile unsigned int"')
         mi.expect(mi.ask("-data-disassemble -s $pc -e $pc+8 -- 0"), 'func-name="journal_append"')
         mi.expect(mi.ask("-thread-info"), r'"Thread 1\.1".*name="CPU0"')
-        mi.ask('-var-assign j 5', "error")
+        mi.ask("-var-assign j 5", "error")
+        assert mi.digest() == before, mi.log
+        mi.go("-exec-step-instruction", "stopped")
+        assert mi.digest() != before, mi.log
         mi.leave()
 
 
