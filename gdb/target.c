@@ -61,6 +61,15 @@ static bool read_reg(void *arg, unsigned thread, const struct gdbs_reg *r, uint8
     return true;
 }
 
+/* After it has called one of the guest's functions, gdb puts back every register that has changed, even the position,
+ * which nobody can want to undo. It shows by the value: where registers were written before the guest moved, which was
+ * when the call was prepared. */
+static bool puts_back(const struct gdb_target *target, const struct gdbs_reg *r, const uint8_t *value)
+{
+    return r->kind == REG_ICOUNT && !timeline_has_past(target->t) && target->moved &&
+           get_le64(value) == target->moved_from;
+}
+
 static bool write_regs(void *arg, unsigned thread, const struct gdbs_reg *const *regs, const uint8_t *const *values,
                        size_t count, char why[GDBS_WHY])
 {
@@ -68,12 +77,16 @@ static bool write_regs(void *arg, unsigned thread, const struct gdbs_reg *const 
     struct vcpu_state s = *timeline_vcpu(target->t);
     (void)thread;
     for (size_t i = 0; i < count; i++)
-        if (!reg_write(&s, regs[i], values[i], why))
+        if (!puts_back(target, regs[i], values[i]) && !reg_write(&s, regs[i], values[i], why))
             return false;
     struct err *e = timeline_set_vcpu(target->t, &s);
-    if (e)
+    if (e) {
         refuse(e, why);
-    return !e;
+        return false;
+    }
+    target->written = true;
+    target->written_at = timeline_position(target->t);
+    return true;
 }
 
 static enum timeline_space space_of(enum gdbs_space space)
@@ -277,6 +290,8 @@ void gdb_target_move(struct gdb_target *target, const struct gdbs_resume *r, str
 {
     struct timeline_stop stop = {.why = TL_REACHED};
     *out = (struct gdbs_stop){.kind = GDBS_STOP_STEP};
+    target->moved = target->written;
+    target->moved_from = target->written_at;
     if (target->armed) {
         char *command = target->armed;
         target->armed = NULL;

@@ -25,6 +25,9 @@ struct gdb_target {
     struct gdb_mark *marks;
     size_t mark_count;
     char *armed;                 /* monitor command that the next resumption executes instead; NULL: none */
+    bool written, moved;         /* whether the next two mean anything */
+    uint64_t written_at;         /* where registers were written last */
+    uint64_t moved_from;         /* written_at when the guest last moved */
     bool dead;                   /* the live guest has ended */
 };
 

@@ -245,6 +245,24 @@ static void test_live(void **state)
     end(s);
 }
 
+/* gdb calls a function of the guest's: it writes registers, runs, and puts all of them back, last the position. */
+static void test_live_call(void **state)
+{
+    (void)state;
+    struct session *s = begin(false, 100, &gdb_arch_x86_64);
+    assert_string_equal(ask(s, "P6b=0000000000000000"), "E.icount is read-only"); /* nothing was written before */
+    stops(s, "vCont;s:1", "T05", 1);
+    assert_string_equal(ask(s, "P6b=0000000000000000"), "E.icount is read-only");
+    assert_string_equal(ask(s, "P1=0100000000000000"), "OK");
+    stops(s, "vCont;s:1", "T05", 2);
+    stops(s, "vCont;s:1", "T05", 3);
+    assert_string_equal(ask(s, "P1=0000000000000000"), "OK");
+    assert_string_equal(ask(s, "P6b=0100000000000000"), "OK");
+    assert_int_equal(s->t->at, 3);
+    assert_string_equal(ask(s, "P6b=0200000000000000"), "E.icount is read-only");
+    end(s);
+}
+
 /* A guest that crashed can be looked at; it is gone when it shall go on. */
 static void test_live_crash(void **state)
 {
@@ -586,7 +604,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps), cmocka_unit_test(test_breaks), cmocka_unit_test(test_step_over_interrupt),
         cmocka_unit_test(test_watches),
-        cmocka_unit_test(test_failure), cmocka_unit_test(test_live), cmocka_unit_test(test_live_crash),
+        cmocka_unit_test(test_failure), cmocka_unit_test(test_live), cmocka_unit_test(test_live_call),
+        cmocka_unit_test(test_live_crash),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_description), cmocka_unit_test(test_register_values), cmocka_unit_test(test_pc_is_linear),
         cmocka_unit_test(test_tags), cmocka_unit_test(test_seek), cmocka_unit_test(test_marks),
