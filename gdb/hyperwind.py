@@ -36,7 +36,10 @@ class Relay(gdb.Command):
 
     def invoke(self, argument, from_tty):
         self.dont_repeat()
-        self.run(argument)
+        try:
+            self.run(argument)
+        except gdb.error as error:  # nobody wants to read how Python came by it
+            raise gdb.GdbError(str(error)) from None
 
 
 def show(name):
