@@ -279,7 +279,7 @@ static void give_up(struct checkpoints *c, size_t i)
     uint32_t *grown = NULL;
     uint32_t moved = 0;
     if (next) {
-        grown = realloc(next->page, (size_t)(next->page_count + p->page_count) * sizeof(*grown));
+        grown = realloc(next->page, (size_t)MAX(next->page_count + p->page_count, 1) * sizeof(*grown));
         if (!grown)
             return; /* it stays then: a page of its list must not be lost */
         next->page = grown;
