@@ -40,6 +40,7 @@ def test_small():
     trials(path("a.hwr"), 100, 30, 1 << 20, 64 * MIB)
     trials(path("a.hwr"), 20, 4, ticks, 64 * MIB)
     trials(path("a.hwr"), 60, 10, rng.randrange(30000, 3000000), 3 * MIB)
+    trials(path("a.hwr"), 100, 5, 1 << 20, 5 * MIB)
     trials(path("a.hwr"), 10, 2, 1 << 22, 64 * MIB, "interp")
     trials(path("a.hwr"), 10, 2, 1 << 22, 64 * MIB, some_mixed(1000))
 
