@@ -39,7 +39,7 @@ static void file_path(const struct debug *d, unsigned file, char *out, size_t le
 static struct err *make_dir(struct debug *d)
 {
     const char *tmp = getenv("TMPDIR");
-    if (!tmp || strlen(tmp) > 30) /* the socket's path has little room */
+    if (!tmp || !*tmp || strlen(tmp) > 30) /* the socket's path has little room */
         tmp = "/tmp";
     snprintf(d->dir, sizeof(d->dir), "%s/hyperwind.XXXXXX", tmp);
     if (mkdtemp(d->dir))
@@ -167,6 +167,22 @@ static struct err *go_there(struct debug *d)
     return e;
 }
 
+/* The session is over: gdb has gone, or (`told`) a signal says so. */
+static volatile bool over;
+static volatile sig_atomic_t told;
+
+static void on_child(int sig)
+{
+    (void)sig;
+    over = true;
+}
+
+static void on_end(int sig)
+{
+    told = sig;
+    over = true;
+}
+
 /* A line of progress while nobody is connected. */
 static bool interrupted(void *arg, uint64_t from, uint64_t at, uint64_t to)
 {
@@ -177,7 +193,7 @@ static bool interrupted(void *arg, uint64_t from, uint64_t at, uint64_t to)
     if (percent != d->shown_percent && isatty(STDERR_FILENO))
         fprintf(stderr, "\rhyperwind: %s: %" PRIu64 " %%\x1b[K", d->o->file, percent);
     d->shown_percent = percent;
-    return false;
+    return over;
 }
 
 /* ---- gdb ---- */
@@ -220,32 +236,28 @@ static struct err *serve(struct debug *d)
     return gdb_server_run(d->server, d->t, &status);
 }
 
-static volatile bool gdb_is_gone;
-
-static void on_child(int sig)
-{
-    (void)sig;
-    gdb_is_gone = true;
-}
-
-/* ^C is for gdb, which tells us what it means. */
+/* ^C is for gdb, which tells us what it means; so is ^Z: a gdb that is stopped has not gone. */
 static struct err *with_gdb(struct debug *d, int *status)
 {
     int how;
-    struct sigaction sa = {.sa_handler = on_child};
+    struct sigaction sa = {.sa_handler = on_child, .sa_flags = SA_NOCLDSTOP};
     sigaction(SIGCHLD, &sa, NULL);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGQUIT, SIG_IGN);
     pid_t pid = fork();
     if (pid < 0)
         return err_errno(ERR_HOST, errno, "cannot start gdb");
-    if (!pid)
+    if (!pid) {
+        signal(SIGINT, SIG_DFL);
+        signal(SIGQUIT, SIG_DFL);
         exec_gdb(d);
-    signal(SIGINT, SIG_IGN);
-    signal(SIGQUIT, SIG_IGN);
+    }
     struct err *e = serve(d);
-    if (e)
+    if (e || told)
         kill(pid, SIGTERM);
     while (waitpid(pid, &how, 0) < 0 && errno == EINTR)
-        ;
+        if (told)
+            kill(pid, SIGKILL);
     if (!e && WIFEXITED(how) && WEXITSTATUS(how) == 127)
         return err_new(ERR_HOST, "there was no gdb to serve");
     *status = e || !WIFEXITED(how) ? 0 : WEXITSTATUS(how);
@@ -255,7 +267,7 @@ static struct err *with_gdb(struct debug *d, int *status)
 static struct err *debug(struct debug *d, int *status)
 {
     char where[96];
-    struct gdb_server_options so = {.i386 = d->o->gdb_i386, .once = !d->o->gdb, .stop = &gdb_is_gone};
+    struct gdb_server_options so = {.i386 = d->o->gdb_i386, .once = !d->o->gdb, .stop = &over};
     struct timeline_options to = {.engine = d->o->engine, .checkpoint_memory = d->o->checkpoint_memory,
                                   .force = d->o->force, .interrupted = interrupted, .arg = d};
     if (d->o->symbols && access(d->o->symbols, R_OK))
@@ -276,7 +288,7 @@ static struct err *debug(struct debug *d, int *status)
         e = write_python(d);
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "\r\x1b[K");
-    if (e)
+    if (e || over)
         return e;
     if (!d->o->gdb)
         return with_gdb(d, status);
@@ -285,12 +297,6 @@ static struct err *debug(struct debug *d, int *status)
     if (d->symbols[0])
         fprintf(stderr, "hyperwind: symbols: file %s\n", d->symbols);
     return serve(d);
-}
-
-static void on_end(int sig)
-{
-    (void)sig;
-    gdb_is_gone = true;
 }
 
 struct err *cmd_debug(int argc, char **argv, int *status)
@@ -303,11 +309,14 @@ struct err *cmd_debug(int argc, char **argv, int *status)
     struct sigaction sa = {.sa_handler = on_end};
     sigaction(SIGTERM, &sa, NULL);
     sigaction(SIGHUP, &sa, NULL);
-    if (o.gdb)
-        sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGINT, &sa, NULL);
     e = debug(&d, status);
     timeline_close(d.t);
     gdb_server_destroy(d.server);
     remove_dir(&d);
+    if (!e && told && !d.serving) { /* there was no session to end: die of it as if it had not been caught */
+        signal(told, SIG_DFL);
+        raise(told);
+    }
     return e;
 }
