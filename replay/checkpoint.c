@@ -5,6 +5,7 @@
  * its version at C then. One that is given up hands its versions on to its successor, where that has none. */
 #include "replay/checkpoint.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <zstd.h>
 
@@ -55,6 +56,7 @@ struct checkpoints {
     uint64_t restores, pages_restored;
     struct log_reader *log; /* of stored ones */
     struct err *failed;     /* reading one; taken by checkpoints_restore() */
+    uint64_t failed_at;     /* ticks of that one */
     struct wanted { struct version **v; size_t count, cap; } wanted; /* scratch: those to be read */
 };
 
@@ -154,6 +156,7 @@ static bool fetch(struct checkpoints *c, struct version *const *v, size_t n)
 {
     const uint8_t *data;
     size_t pages;
+    c->failed_at = c->failed ? c->failed_at : v[0]->ticks;
     if (!c->failed)
         c->failed = log_reader_checkpoint_content(c->log, v[0]->frame, &data, &pages);
     for (size_t i = 0; !c->failed && i < n; i++) {
@@ -659,10 +662,8 @@ static void restore_once(struct checkpoints *c, uint32_t page, uint64_t ticks)
     restore_page(c, page, ticks);
 }
 
-struct err *checkpoints_restore(struct checkpoints *c, uint64_t ticks, struct replayer_mark *mark)
+static struct err *restore(struct checkpoints *c, size_t i, struct replayer_mark *mark)
 {
-    size_t i = index_before(c, ticks);
-    CHECK(i != SIZE_MAX && c->at[i]->ticks == ticks, "no checkpoint at tick %" PRIu64, ticks);
     struct checkpoint *p = c->at[i];
     mem_dirty_collect(&c->m->mem);
     if (c->log)
@@ -680,10 +681,36 @@ struct err *checkpoints_restore(struct checkpoints *c, uint64_t ticks, struct re
     p->used = ++c->clock;
     mem_dirty_collect(&c->m->mem); /* the pages written just now are as they were there */
     dirty_set_clear(&c->dirty);
-    c->base = ticks;
+    c->base = p->ticks;
     c->restores++;
-    fit(c, ticks);
+    fit(c, p->ticks);
     return NULL;
+}
+
+/* All from `ticks` on, some of whose pages nobody knows. */
+static void give_up_from(struct checkpoints *c, uint64_t ticks)
+{
+    while (c->at[c->count - 1]->ticks >= ticks) {
+        struct checkpoint *p = c->at[--c->count];
+        c->bytes -= overhead(c, p);
+        forget(c, p);
+    }
+}
+
+struct err *checkpoints_restore(struct checkpoints *c, uint64_t ticks, struct replayer_mark *mark)
+{
+    size_t i = index_before(c, ticks);
+    CHECK(i != SIZE_MAX && c->at[i]->ticks == ticks, "no checkpoint at tick %" PRIu64, ticks);
+    struct err *e = restore(c, i, mark);
+    while (e && err_code(e) == ERR_CORRUPT) { /* the one at tick 0 is not read from anywhere */
+        uint64_t bad = c->failed_at;
+        fprintf(stderr, "hyperwind: warning: %s; going on without it and those behind it\n", err_message(e));
+        err_destroy(e);
+        e = restore(c, index_before(c, bad - 1), mark);
+        if (!e)
+            give_up_from(c, bad);
+    }
+    return e;
 }
 
 /* ---- life ---- */

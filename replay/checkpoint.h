@@ -38,8 +38,8 @@ must_check struct err *checkpoints_import(struct checkpoints *c, struct log_read
 /* The ticks of the last checkpoint at or before `ticks`; there is one at 0 once it was taken. */
 uint64_t checkpoints_before(const struct checkpoints *c, uint64_t ticks);
 
-/* Bring the machine to the checkpoint at exactly `ticks`. The caller brings the replayer to *mark. Errors: those of reading a
- * stored one; nothing has changed then. */
+/* Bring the machine to the checkpoint at exactly `ticks`; when that needs a stored one that is damaged, to the last before, and
+ * a line on standard error says so. The caller brings the replayer to *mark. Errors: ERR_HOST; nothing has changed then. */
 must_check struct err *checkpoints_restore(struct checkpoints *c, uint64_t ticks, struct replayer_mark *mark);
 
 /* The distance of regular checkpoints, in ticks: as set, or a multiple of it when memory was short. */

@@ -108,9 +108,8 @@ static struct err *settle(struct timeline *t)
     enum session_end how;
     if (!t->replayer || t->session->served_ticks != ticks)
         return NULL;
-    uint64_t before = checkpoints_before(t->checkpoints, ticks);
-    struct err *e = timeline_restore(t, before);
-    return e || before == ticks ? e : timeline_advance(t, ticks, &how);
+    struct err *e = timeline_restore(t, ticks);
+    return e ? e : timeline_advance(t, ticks, &how);
 }
 
 static uint64_t next_regular(const struct timeline *t)

@@ -98,7 +98,7 @@ def test_index_small():
             f.write(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1:])
         done = subprocess.run([TIMELINE, path("b.hwr"), "20", "0", "1", str(1 << 40), str(64 * MIB)], timeout=300,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        check(done.returncode == 0 or "damaged" in done.stdout, f"byte {at}: status {done.returncode}\n{done.stdout}")
+        check(done.returncode == 0 or ("damaged" in done.stdout and "checkpoint" not in done.stdout), f"byte {at}: status {done.returncode}\n{done.stdout}")
     with open(path("c.hwr"), "wb") as f:
         f.write(whole[:len(whole) // 2])
     run("index", path("c.hwr")).expect(hwtest.CORRUPT)
