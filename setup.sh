@@ -12,7 +12,7 @@ sample_packages=(cpio ca-certificates make)
 # What only the tests need: the second compiler with its sanitizer and fuzzer run-times, the shell lint, and gdb.
 test_packages=(clang llvm libclang-rt-14-dev shellcheck gdb)
 # What the benchmark compares with; without it, its rows say so.
-bench_packages=(qemu-system-x86)
+bench_packages=(qemu-system-x86 qemu-utils)
 
 usage()
 {
@@ -24,8 +24,10 @@ usage: ./setup.sh COMMAND
   demo       build it, record a boot of Debian's own kernel, replay it, and say whether the two agree
   test       build everything and run all tests; the last line counts them
   soak       record and replay the full workload twenty times, compare the engines (hours); writes docs/soak.md
-  bench      speed of the engines beside QEMU's, cost of recording (half an hour); writes docs/performance.md
+  bench      speed of the engines beside QEMU's, cost of recording, time travel (half an hour); writes
+             docs/performance.md
   bench quick   the same in few rounds (ten minutes), printed only
+  bench travel  the part on time travel alone (six minutes)
 
 Every command installs missing packages first, which needs root.
 END
@@ -82,15 +84,21 @@ soak)
     exec python3 tests/replay/soak.py build/release/hyperwind build/soak
     ;;
 bench)
-    install_packages "${build_packages[@]}" "${sample_packages[@]}"
+    install_packages "${build_packages[@]}" "${sample_packages[@]}" gdb
     (install_packages "${bench_packages[@]}") || echo "setup.sh: no QEMU to compare with" >&2
     build
+    if [ "${2:-}" = travel ]; then
+        exec python3 tests/bench/travel.py build/release/hyperwind build/bench
+    fi
     if [ "${2:-}" = quick ]; then
         python3 tests/bench/interp.py build/release/hyperwind build/bench --pairs 2 --no-document
-        exec python3 tests/bench/dbt.py build/release/hyperwind build/bench --rounds 2 --pairs 3 --no-document
+        python3 tests/bench/dbt.py build/release/hyperwind build/bench --rounds 2 --pairs 3 --no-document
+        exec python3 tests/bench/travel.py build/release/hyperwind build/bench --places 30 --targets 3 --opens 3 \
+            --pairs 3 --side-sessions 1 --no-document
     fi
     python3 tests/bench/interp.py build/release/hyperwind build/bench
-    exec python3 tests/bench/dbt.py build/release/hyperwind build/bench
+    python3 tests/bench/dbt.py build/release/hyperwind build/bench
+    exec python3 tests/bench/travel.py build/release/hyperwind build/bench
     ;;
 help | -h | --help)
     usage
