@@ -65,7 +65,8 @@ bool log_header_fact_u64(const struct log_header *h, const char *key, uint64_t *
 
 /* ---- Writing ---- */
 
-/* Where a writer's bytes go. Results are as those of the system calls, with -errno for failures. */
+/* Where a writer's bytes go. Results are as those of the system calls, with -errno for failures. A thread of the writer's
+ * own may call write and truncate (log_writer_checkpoint()), but nobody calls at the same time. */
 struct log_sink {
     void *self;
     int64_t (*write)(void *self, const void *data, size_t len); /* appends; may be short */

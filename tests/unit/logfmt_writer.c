@@ -303,9 +303,136 @@ static void test_kill(void **state)
     munmap((void *)flushed, 4096);
 }
 
+/* ---- Checkpoints: a thread of the writer's own writes them ---- */
+
+enum { CP_COUNT = 3, CP_PAGES = 700, CP_EVENTS = 40 };
+
+/* Always in the same buffer: what the writer is shown is gone at the next page. Every seventh page is zero. */
+static const uint8_t *cp_content(void *arg, uint32_t page)
+{
+    static uint64_t content[LOG_CHECKPOINT_PAGE / 8];
+    uint64_t random = *(const unsigned *)arg * UINT64_C(1000003) + page;
+    for (size_t i = 0; i < ARRAY_LEN(content); i++)
+        content[i] = i % 3 ? random : (random = random * 6364136223846793005 + 1442695040888963407);
+    return page % 7 ? (const uint8_t *)content : NULL;
+}
+
+static struct err *cp_write(struct log_writer *w, unsigned i)
+{
+    static uint32_t page[CP_PAGES];
+    char state[32];
+    bool written;
+    snprintf(state, sizeof(state), "state %u", i);
+    for (uint32_t k = 0; k < CP_PAGES; k++)
+        page[k] = 2 * k + i;
+    struct log_checkpoint_source c = {.state = (uint8_t *)state, .state_len = sizeof(state), .page = page,
+                                      .pages = CP_PAGES, .content = cp_content, .arg = &i};
+    struct err *e = log_writer_checkpoint(w, (uint64_t)i * CP_EVENTS * SAMPLE_PERIOD, &c, &written);
+    assert_true(e || written);
+    memset(page, 0xff, sizeof(page));
+    return e;
+}
+
+/* Events before, between and after, that are added while the thread is at work. */
+static struct err *cp_record(struct log_writer *w)
+{
+    uint64_t random = 1;
+    struct err *e = NULL;
+    for (unsigned i = 0; i <= CP_COUNT && !e; i++) {
+        e = i ? cp_write(w, i) : NULL;
+        if (!e)
+            e = sample_digests(w, &random, i * CP_EVENTS + 1, (i + 1) * CP_EVENTS);
+    }
+    return e ? e : log_writer_finish(w, (CP_COUNT + 1) * CP_EVENTS * SAMPLE_PERIOD);
+}
+
+static void cp_check(struct log_reader *r, size_t number)
+{
+    struct log_checkpoint cp;
+    unsigned i = (unsigned)number + 1;
+    uint64_t offsets[8];
+    size_t at = 0;
+    succeeds(log_reader_checkpoint(r, number, &cp));
+    assert_int_equal(cp.pos.seq, i * CP_EVENTS);
+    assert_int_equal(cp.pos.ticks, i * CP_EVENTS * SAMPLE_PERIOD);
+    assert_int_equal(cp.state[6], '0' + i);
+    assert_int_equal(cp.pages, CP_PAGES);
+    struct log_checkpoint_page page[CP_PAGES];
+    memcpy(page, cp.page, sizeof(page));
+    assert_true(cp.content_frames <= ARRAY_LEN(offsets));
+    memcpy(offsets, cp.content, cp.content_frames * sizeof(*offsets));
+    for (size_t f = 0, frames = cp.content_frames; f < frames; f++) {
+        const uint8_t *data;
+        size_t pages;
+        succeeds(log_reader_checkpoint_content(r, offsets[f], &data, &pages));
+        for (size_t k = 0; k < pages; k++, at++) {
+            for (; at < CP_PAGES && page[at].zero; at++)
+                assert_true(page[at].page % 7 == 0);
+            assert_true(at < CP_PAGES);
+            assert_memory_equal(data + k * LOG_CHECKPOINT_PAGE, cp_content(&i, page[at].page), LOG_CHECKPOINT_PAGE);
+        }
+    }
+    for (; at < CP_PAGES; at++)
+        assert_true(page[at].zero);
+}
+
+static void test_checkpoints(void **state)
+{
+    (void)state;
+    struct memory_file f = {0};
+    struct log_sink sink = memory_sink(&f);
+    struct log_writer *w;
+    size_t count;
+    succeeds(log_writer_create_sink(&sink, "memory", &sample_header, &w));
+    succeeds(cp_record(w));
+    log_writer_destroy(w);
+    struct log_reader *r = open_file(&f);
+    assert_int_equal(log_reader_summary(r).state, LOG_CLOSED);
+    assert_int_equal(log_reader_summary(r).last.seq, (CP_COUNT + 1) * CP_EVENTS);
+    succeeds(log_reader_find_checkpoints(r, &count));
+    assert_int_equal(count, CP_COUNT);
+    for (size_t i = 0; i < count; i++)
+        cp_check(r, i);
+    log_reader_close(r);
+    free(f.data);
+}
+
+/* Whichever write fails, whoever calls next is told, nothing follows (5), and what there is can be read. */
+static void test_checkpoint_write_fails(void **state)
+{
+    (void)state;
+    for (uint64_t n = 2;; n++) {
+        struct memory_file f = {.fail_at = n, .fail_errno = EIO, .short_by = 10};
+        struct log_sink sink = memory_sink(&f);
+        struct log_writer *w;
+        succeeds(log_writer_create_sink(&sink, "memory", &sample_header, &w));
+        struct err *e = cp_record(w);
+        log_writer_destroy(w);
+        if (e) {
+            assert_int_equal(err_code(e), ERR_HOST);
+            assert_int_equal(f.writes, n + 1); /* the rest of the one that was short */
+        } else {
+            assert_true(f.writes < n);
+        }
+        struct log_reader *r = open_file(&f);
+        struct contents c = contents_read(r);
+        succeeds(c.error);
+        assert_int_equal(log_reader_summary(r).state, e ? LOG_TRUNCATED : LOG_CLOSED);
+        assert_int_equal(c.events % CP_EVENTS, 0);
+        free(c.text);
+        log_reader_close(r);
+        free(f.data);
+        err_destroy(e);
+        if (f.writes < n)
+            break;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_checkpoints),
+        cmocka_unit_test(test_checkpoint_write_fails),
         cmocka_unit_test(test_nth_write_fails),
         cmocka_unit_test(test_failure_stays),
         cmocka_unit_test(test_sync_fails),
