@@ -3,10 +3,10 @@
 
 usage: travel.py PROGRAM WORK_DIR [options]         the result goes to docs/performance.md too
 
-The guest is Debian's kernel with the full workload, recorded with checkpoints in the recording and without. bench_travel
-moves a timeline over it; the same steps are taken once more through the stub, by a client of gdb's protocol; reverse-step
-and reverse-next are those of the real gdb, in samples/heisenbug, which has source lines. What recording costs with
-checkpoints is measured in interleaved pairs.
+The guest is Debian's kernel with the full workload, recorded with checkpoints in the recording and without.
+bench_travel moves a timeline over it; the same steps are taken once more through the stub, by a client of gdb's
+protocol; reverse-step and reverse-next are those of the real gdb, in samples/heisenbug, which has source lines. What
+recording costs with checkpoints is measured in interleaved pairs.
 
 QEMU records and replays a boot of the same kernel, Hyperwind too, and both stubs are asked the same at the same places.
 A breakpoint to run back to is an address that is executed about 100 million instructions before the place, and not
@@ -116,7 +116,8 @@ class Travel:
         return out
 
     def places(self, recording, budget_mib, places, steps, walk):
-        return self.bench_travel("places", self.path(recording), budget_mib << 20, self.options.seed, places, steps, walk)
+        return self.bench_travel("places", self.path(recording), budget_mib << 20, self.options.seed, places, steps,
+                                 walk)
 
     def keep(self, samples, prefix=""):
         for name, values in samples.items():
