@@ -7,6 +7,7 @@ program="${1:-build/release/hyperwind}"
 recording="${HW_OUT_DIR:-build/demo}/heisenbug.hwr"
 transcript="${recording%.hwr}.session"
 
+mkdir -p "$(dirname "$recording")"
 samples/heisenbug/run.sh "$program" | tee "${recording%.hwr}.run"
 damaged="$(sed -n 's/.*journal.entry\[\([0-9]*\)\].word\[\([0-9]*\)\] is damaged.*/\1 \2/p' "${recording%.hwr}.run" | tail -n 1)"
 read -r entry word <<<"$damaged"
