@@ -211,7 +211,8 @@ static void exec_gdb(const struct debug *d)
     argv[n++] = "gdb";
     argv[n++] = "-q";
     snprintf(source, sizeof(source), "source %s/%s", d->dir, file_names[PYTHON_FILE]);
-    snprintf(target, sizeof(target), "target remote %s", gdb_server_address(d->server));
+    /* "extended", because otherwise gdb has no `run` */
+    snprintf(target, sizeof(target), "target extended-remote %s", gdb_server_address(d->server));
     const char *symbols = d->o->symbols ? d->o->symbols : d->symbols;
     if (*symbols)
         argv[n++] = symbols;

@@ -262,6 +262,27 @@ def test_commands():
         untouched(g, end, digest)
 
 
+def test_restart():
+    """run, start and starti begin again, from anywhere, and after a kill."""
+    end, digest = at_end(c_recording())
+    with debug(c_recording()) as g:
+        g("starti", r"Program stopped", r"_start")
+        first = g.state()
+        check(first[0] == 0, "starti")
+        g("start", r"Temporary breakpoint 1, main")
+        main = g.state()
+        g("seek end")
+        g("break main")
+        g("run", r"Breakpoint 2, main")
+        check(g.state() == main, "run")
+        g("kill", r"killed")
+        g("run", r"Breakpoint 2, main")
+        check(g.state() == main, "run after kill")
+        g("reverse-continue", GONE)
+        check(g.state() == first, "the beginning")
+        untouched(g, end, digest)
+
+
 def test_leaving():
     """Detach, and come back to where it stood; a second client is turned away; `run` with extended-remote restarts."""
     socket = os.path.join(hwtest.work, "s")
