@@ -102,7 +102,9 @@ struct log_checkpoint_source {
     const uint8_t *(*content)(void *arg, uint32_t page); /* LOG_CHECKPOINT_PAGE bytes; NULL: zeroes */
     void *arg;
 };
-/* *written: false when it is too large for the format (more than some 300,000 pages): nothing was written then. */
+/* What `c` points at is copied and may change afterwards: a thread of the writer's own writes it, while events go on being
+ * added. Errors of that come with the next call that writes. *written: false when it is too large for the format (more
+ * than some 300,000 pages): nothing was written then. */
 must_check struct err *log_writer_checkpoint(struct log_writer *w, uint64_t ticks, const struct log_checkpoint_source *c,
                                              bool *written);
 
@@ -118,7 +120,7 @@ must_check struct err *log_writer_finish(struct log_writer *w, uint64_t final_ti
 void log_writer_destroy(struct log_writer *w);
 
 uint64_t log_writer_next_seq(const struct log_writer *w);  /* the seq the next event gets */
-uint64_t log_writer_file_len(const struct log_writer *w);  /* bytes handed to the kernel so far */
+uint64_t log_writer_file_len(struct log_writer *w);        /* bytes handed to the kernel so far */
 
 /* ---- Reading ---- */
 

@@ -5,8 +5,12 @@
  *  (2) A frame reaches the kernel in one write, so a killed process leaves at most one incomplete frame, at the end.
  *  (3) A frame needs nothing that comes after it.
  *  (4) The footer is the last thing written; a recording is closed exactly when it has one.
- *  (5) After a failed write the file is cut back to its last whole frame, and nothing is ever written again. */
+ *  (5) After a failed write the file is cut back to its last whole frame, and nothing is ever written again.
+ *  (6) While a thread writes a checkpoint, the file, the scratch buffers and `failed` are its own. The recorder goes on
+ *      collecting events, which needs none of them; whoever does joins the thread first (settle()). */
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 #include <zstd.h>
@@ -21,6 +25,15 @@ enum {
     FRAME_TARGET_LEN = 64 << 10, /* a frame is written when its events reach this many bytes */
     EVENTS_LEVEL = 12,           /* zstd levels: a frame of events is small, so a high one costs nothing */
     CONTENT_LEVEL = 3,
+};
+
+/* A checkpoint on its way to the file: what it was when it was taken, because the guest goes on. */
+struct checkpoint_job {
+    bool running; /* by `thread` */
+    pthread_t thread;
+    struct log_pos at;
+    struct buf pages;        /* contents that are not written yet */
+    struct buf list, state;  /* which pages they are; the last frame */
 };
 
 struct log_writer {
@@ -41,6 +54,8 @@ struct log_writer {
     struct buf index; /* struct index_entry[] */
     size_t blob_count;
     struct blob_entry blobs[LOG_BLOBS_MAX];
+
+    struct checkpoint_job job;
 };
 
 /* (5). Takes over `e` and returns another of the same text. */
@@ -105,9 +120,21 @@ static struct err *write_frame(struct log_writer *w, struct frame f, const uint8
     return NULL;
 }
 
-/* Every public function begins with this: (5), and nothing follows log_writer_finish(). */
-static struct err *check_usable(const struct log_writer *w)
+/* (6) */
+static void settle(struct log_writer *w)
 {
+    if (!w->job.running)
+        return;
+    pthread_join(w->job.thread, NULL);
+    w->job.running = false;
+    buf_deinit(&w->job.pages); /* a boot's first checkpoint is large, those behind it are not */
+    w->job.pages = (struct buf){0};
+}
+
+/* Every public function that writes begins with this: (5), (6), and nothing follows log_writer_finish(). */
+static struct err *check_usable(struct log_writer *w)
+{
+    settle(w);
     CHECK(!w->finished, "the recording %s is closed already", w->name);
     return w->failed ? err_new(err_code(w->failed), "%s", err_message(w->failed)) : NULL;
 }
@@ -154,6 +181,7 @@ void log_writer_destroy(struct log_writer *w)
 {
     if (!w)
         return;
+    settle(w);
     w->sink.close(w->sink.self);
     err_destroy(w->failed);
     encoder_deinit(&w->encoder);
@@ -161,6 +189,9 @@ void log_writer_destroy(struct log_writer *w)
     buf_deinit(&w->payload);
     buf_deinit(&w->frame);
     buf_deinit(&w->index);
+    buf_deinit(&w->job.pages);
+    buf_deinit(&w->job.list);
+    buf_deinit(&w->job.state);
     free(w->name);
     free(w);
 }
@@ -223,8 +254,9 @@ struct err *log_writer_blob(struct log_writer *w, const char *role, const void *
 
 static struct err *flush_events(struct log_writer *w)
 {
-    if (w->encoder.events == 0)
-        return NULL;
+    struct err *e = check_usable(w);
+    if (e || w->encoder.events == 0)
+        return e;
     struct frame f = {.type = FRAME_EVENTS, .events = (uint16_t)w->encoder.events, .first = w->first};
     struct index_entry entry = {w->len, w->first};
     w->payload.len = 0;
@@ -235,15 +267,18 @@ static struct err *flush_events(struct log_writer *w)
 
 struct err *log_writer_event(struct log_writer *w, uint64_t ticks, const struct log_event *ev)
 {
-    struct err *e = check_usable(w);
+    /* (6): a failure of the thread is told by the next flush. */
+    struct err *e = w->job.running ? NULL : check_usable(w);
     if (e)
         return e;
     CHECK(ticks >= w->last_ticks && ticks < INT64_MAX, "event at %" PRIu64 " after one at %" PRIu64, ticks,
           w->last_ticks);
     if (w->encoder.events == 0)
         w->first = (struct log_pos){w->next_seq, ticks};
-    if (!encoder_add(&w->encoder, ticks, ev))
-        return fail_memory(w);
+    if (!encoder_add(&w->encoder, ticks, ev)) {
+        e = check_usable(w);
+        return e ? e : fail_memory(w);
+    }
     w->next_seq++;
     w->last_ticks = ticks;
     bool full = w->encoder.len >= FRAME_TARGET_LEN || w->encoder.events == LOG_FRAME_EVENTS_MAX;
@@ -252,54 +287,82 @@ struct err *log_writer_event(struct log_writer *w, uint64_t ticks, const struct 
 
 struct err *log_writer_flush(struct log_writer *w)
 {
-    struct err *e = check_usable(w);
-    return e ? e : flush_events(w);
+    return flush_events(w);
 }
 
 /* ---- Checkpoints ---- */
 
-enum { CHECKPOINT_LEVEL = 1 }; /* they are many bytes, in the middle of a recording */
+enum {
+    CHECKPOINT_LEVEL = 1,         /* they are many bytes, in the middle of a recording */
+    JOB_PAGES_MAX = 16384,        /* that wait in memory for the thread; what is more is written before */
+    PART_LEN = LOG_CHECKPOINT_FRAME_PAGES * LOG_CHECKPOINT_PAGE,
+};
 
-static struct err *write_part(struct log_writer *w, uint64_t ticks, enum checkpoint_part part)
+static struct err *write_part(struct log_writer *w, enum checkpoint_part part, const uint8_t *raw, size_t len)
 {
-    struct frame f = {.type = FRAME_CHECKPOINT, .flags = FRAME_SKIPPABLE, .events = (uint16_t)part,
-                      .first = {w->next_seq, ticks}};
-    return write_frame(w, f, w->payload.data, w->payload.len, CHECKPOINT_LEVEL);
+    struct frame f = {.type = FRAME_CHECKPOINT, .flags = FRAME_SKIPPABLE, .events = (uint16_t)part, .first = w->job.at};
+    return write_frame(w, f, raw, len, CHECKPOINT_LEVEL);
 }
 
-/* Those that are not zero. *frames: how many frames they took. */
-static struct err *write_pages(struct log_writer *w, uint64_t ticks, const struct log_checkpoint_source *c, size_t *frames)
+static struct err *write_pages(struct log_writer *w)
 {
-    size_t in_frame = 0;
+    struct buf *pages = &w->job.pages;
     struct err *e = NULL;
-    *frames = 0;
-    for (size_t i = 0; i < c->pages && !e; i++) {
-        const uint8_t *data = c->content(c->arg, c->page[i]);
-        if (!in_frame)
-            w->payload.len = 0;
-        if (data && !buf_put(&w->payload, data, LOG_CHECKPOINT_PAGE))
-            return fail_memory(w);
-        in_frame += data != NULL;
-        if (in_frame < LOG_CHECKPOINT_FRAME_PAGES && (i + 1 < c->pages || !in_frame))
-            continue;
-        e = write_part(w, ticks, CHECKPOINT_PAGES);
-        ++*frames;
-        in_frame = 0;
-    }
+    for (size_t done = 0; done < pages->len && !e; done += PART_LEN)
+        e = write_part(w, CHECKPOINT_PAGES, pages->data + done, MIN(pages->len - done, (size_t)PART_LEN));
+    pages->len = 0;
     return e;
 }
 
-/* False: memory is short. */
+static void *write_job(void *arg)
+{
+    struct log_writer *w = arg;
+    struct err *e = write_pages(w);
+    if (!e)
+        e = write_part(w, CHECKPOINT_STATE, w->job.state.data, w->job.state.len);
+    err_destroy(e); /* (5): w->failed has it */
+    return NULL;
+}
+
+/* Pages that are not zero, and the list of all. *frames: how many frames they will have taken. */
+static struct err *copy_pages(struct log_writer *w, const struct log_checkpoint_source *c, size_t *frames)
+{
+    struct checkpoint_job *job = &w->job;
+    uint32_t before = 0;
+    size_t copied = 0;
+    struct err *e = NULL;
+    job->pages.len = job->list.len = 0;
+    for (size_t i = 0; i < c->pages && !e; before = c->page[i++]) {
+        const uint8_t *data = c->content(c->arg, c->page[i]);
+        if (data && job->pages.len == (size_t)JOB_PAGES_MAX * LOG_CHECKPOINT_PAGE)
+            e = write_pages(w);
+        if (!buf_put_varint(&job->list, (uint64_t)(c->page[i] - before) << 1 | !data) ||
+            (data && !buf_put(&job->pages, data, LOG_CHECKPOINT_PAGE)))
+            return e ? e : fail_memory(w);
+        copied += data != NULL;
+    }
+    *frames = (copied + LOG_CHECKPOINT_FRAME_PAGES - 1) / LOG_CHECKPOINT_FRAME_PAGES;
+    return e;
+}
+
 static bool put_state(struct log_writer *w, const struct log_checkpoint_source *c, size_t frames)
 {
-    w->payload.len = 0;
-    bool ok = buf_put_varint(&w->payload, frames) && buf_put_varint(&w->payload, c->pages);
-    uint32_t before = 0;
-    for (size_t i = 0; i < c->pages && ok; before = c->page[i++]) {
-        bool zero = !c->content(c->arg, c->page[i]);
-        ok = buf_put_varint(&w->payload, (uint64_t)(c->page[i] - before) << 1 | zero);
-    }
-    return ok && buf_put(&w->payload, c->state, c->state_len);
+    struct buf *out = &w->job.state;
+    out->len = 0;
+    return buf_put_varint(out, frames) && buf_put_varint(out, c->pages) &&
+           buf_put(out, w->job.list.data, w->job.list.len) && buf_put(out, c->state, c->state_len);
+}
+
+/* On a thread, that takes no signals meant for the program; without one, here. */
+static void start_job(struct log_writer *w)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    w->job.running = pthread_create(&w->job.thread, NULL, write_job, w) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!w->job.running)
+        write_job(w);
 }
 
 /* Bytes of the list of pages. */
@@ -316,17 +379,21 @@ static size_t page_list_len(const struct log_checkpoint_source *c)
 struct err *log_writer_checkpoint(struct log_writer *w, uint64_t ticks, const struct log_checkpoint_source *c, bool *written)
 {
     struct err *e = check_usable(w);
-    size_t frames;
+    size_t frames = 0;
     *written = !e && page_list_len(c) + c->state_len + 2 * VARINT_MAX < LOG_FRAME_RAW_MAX;
     if (e || !*written)
         return e;
     CHECK(ticks >= w->last_ticks, "a checkpoint at %" PRIu64 " after an event at %" PRIu64, ticks, w->last_ticks);
     e = flush_events(w);
+    w->job.at = (struct log_pos){w->next_seq, ticks};
     if (!e)
-        e = write_pages(w, ticks, c, &frames);
+        e = copy_pages(w, c, &frames);
     if (e)
         return e;
-    return put_state(w, c, frames) ? write_part(w, ticks, CHECKPOINT_STATE) : fail_memory(w);
+    if (!put_state(w, c, frames))
+        return fail_memory(w);
+    start_job(w);
+    return NULL;
 }
 
 /* ---- The end ---- */
@@ -380,4 +447,8 @@ struct err *log_writer_finish(struct log_writer *w, uint64_t final_ticks)
 
 uint64_t log_writer_next_seq(const struct log_writer *w) { return w->next_seq; }
 
-uint64_t log_writer_file_len(const struct log_writer *w) { return w->len; }
+uint64_t log_writer_file_len(struct log_writer *w)
+{
+    settle(w);
+    return w->len;
+}
