@@ -62,12 +62,28 @@ static bool read_reg(void *arg, unsigned thread, const struct gdbs_reg *r, uint8
 }
 
 /* After it has called one of the guest's functions, gdb puts back every register that has changed, even the position,
- * which nobody can want to undo. It shows by the value: where registers were written before the guest moved, which was
- * when the call was prepared. */
-static bool puts_back(const struct gdb_target *target, const struct gdbs_reg *r, const uint8_t *value)
+ * which nobody can want to undo. It shows by the value: the position, as gdb knew it, of a call that was prepared by
+ * writing registers. From then on gdb knows no better until the guest moves. */
+static bool puts_back(struct gdb_target *target, const struct gdbs_reg *r, const uint8_t *value)
 {
-    return r->kind == REG_ICOUNT && !timeline_has_past(target->t) && target->moved &&
-           get_le64(value) == target->moved_from;
+    if (r->kind != REG_ICOUNT || timeline_has_past(target->t))
+        return false;
+    for (unsigned i = 0; i < MIN(target->calls, GDB_CALLS); i++)
+        if (target->called_at[i] == get_le64(value)) {
+            target->put_back = true;
+            target->put_back_to = get_le64(value);
+            return true;
+        }
+    return false;
+}
+
+/* The guest is about to move. */
+static void note_call(struct gdb_target *target)
+{
+    if (target->written)
+        target->called_at[target->calls++ % GDB_CALLS] =
+            target->put_back ? target->put_back_to : timeline_position(target->t);
+    target->written = target->put_back = false;
 }
 
 static bool write_regs(void *arg, unsigned thread, const struct gdbs_reg *const *regs, const uint8_t *const *values,
@@ -85,7 +101,6 @@ static bool write_regs(void *arg, unsigned thread, const struct gdbs_reg *const 
         return false;
     }
     target->written = true;
-    target->written_at = timeline_position(target->t);
     return true;
 }
 
@@ -290,8 +305,7 @@ void gdb_target_move(struct gdb_target *target, const struct gdbs_resume *r, str
 {
     struct timeline_stop stop = {.why = TL_REACHED};
     *out = (struct gdbs_stop){.kind = GDBS_STOP_STEP};
-    target->moved = target->written;
-    target->moved_from = target->written_at;
+    note_call(target);
     if (target->armed) {
         char *command = target->armed;
         target->armed = NULL;

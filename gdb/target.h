@@ -6,6 +6,8 @@
 #include "gdb/text.h"
 #include "replay/timeline.h"
 
+enum { GDB_CALLS = 8 }; /* functions called from within functions called */
+
 struct gdb_mark { char *name; uint64_t ticks; };
 
 /* One for the life of the timeline; connections come and go. */
@@ -25,9 +27,10 @@ struct gdb_target {
     struct gdb_mark *marks;
     size_t mark_count;
     char *armed;                 /* monitor command that the next resumption executes instead; NULL: none */
-    bool written, moved;         /* whether the next two mean anything */
-    uint64_t written_at;         /* where registers were written last */
-    uint64_t moved_from;         /* written_at when the guest last moved */
+    uint64_t called_at[GDB_CALLS]; /* where the last moves began before which registers were written */
+    unsigned calls;              /* how many there were */
+    bool written, put_back;      /* since the guest moved: registers were written; gdb believes put_back_to */
+    uint64_t put_back_to;
     bool dead;                   /* the live guest has ended */
 };
 

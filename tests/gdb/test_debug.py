@@ -368,6 +368,7 @@ def test_live():
         g("set $xmm3.v2_int64[1] = 0x1234567890")
         g("stepi")
         g("print/x $xmm3.v2_int64[1]", r"= 0x1234567890")
+        g("print word_of(1, 2, 4) == word_of(1, 2, 4) && word_of(1, 2, 4) != word_of(1, 2, 5)", r"= 1")
         g("print/x word_of(1, 2, 3)", rf"= {((2 << 8 | 1 << 4 | 3) * 0x9e3779b97f4a7c15) % 2**64:#x}\n")
         g("tbreak journal_check")
         g("continue", r"Temporary breakpoint")

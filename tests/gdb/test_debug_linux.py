@@ -285,6 +285,9 @@ def test_live():
         g("print *(char *) $rsi", r"115 's'")
         g("set var *(char *) $rsi = 'S'")
         g("finish", r"ksys_write")
+        for _ in range(2):
+            g("print ((int (*)(void)) nr_processes)() > 10", r"= 1")
+        check(g.frames()[:2] == ["ksys_write", "do_syscall_64"], g.frames())
         g("reverse-stepi", r"does not support this command")
         g.interrupt("continue", 0.1)
         check(g.frames(), "no frames")

@@ -260,6 +260,16 @@ static void test_live_call(void **state)
     assert_string_equal(ask(s, "P6b=0100000000000000"), "OK");
     assert_int_equal(s->t->at, 3);
     assert_string_equal(ask(s, "P6b=0200000000000000"), "E.icount is read-only");
+    /* and another: gdb believes that it begins where the first one did */
+    stops(s, "vCont;s:1", "T05", 4);
+    assert_string_equal(ask(s, "P6b=0100000000000000"), "OK");
+    /* one within one */
+    stops(s, "vCont;s:1", "T05", 5);
+    assert_string_equal(ask(s, "P1=0200000000000000"), "OK");
+    stops(s, "vCont;s:1", "T05", 6);
+    assert_string_equal(ask(s, "P6b=0500000000000000"), "OK");
+    assert_string_equal(ask(s, "P6b=0100000000000000"), "OK");
+    assert_string_equal(ask(s, "P6b=0600000000000000"), "E.icount is read-only");
     end(s);
 }
 
