@@ -162,9 +162,10 @@ static struct err *go_there(struct debug *d)
     e = timeline_seek(d->t, end, &stop);
     if (!e)
         e = look_for_kernel(d, &found);
-    if (!e)
-        e = timeline_seek(d->t, at, &stop);
-    return e;
+    if (e) /* a recording that diverges on the way can be looked at up to there */
+        fprintf(stderr, "hyperwind: no symbols: %s\n", err_message(e));
+    err_destroy(e);
+    return timeline_seek(d->t, at, &stop);
 }
 
 /* The session is over: gdb has gone, or (`told`) a signal says so. */
