@@ -51,6 +51,31 @@ def test_every_tick():
     trials(path("a.hwr"), 200, 40, 1, 64 * MIB)
 
 
+# Firmware, 16-bit: interrupts of the PIT at 1000 Hz wake a CPU that does nothing else.
+HALTING = {
+    0xfff0: "e9 0d e0",                                                  # the reset vector: jump to e000
+    0xe000: "31 c0 8e d8 8e d0 bc 00 70"                                 # DS = SS = 0
+            "c7 06 20 00 00 e1 c7 06 22 00 00 f0"                        # vector 8: f000:e100
+            "b0 11 e6 20 b0 08 e6 21 b0 04 e6 21 b0 01 e6 21 b0 fe e6 21"
+            "b0 34 e6 43 b0 a9 e6 40 b0 04 e6 40"
+            "fb f4 40 a3 00 05 eb f9",                                   # sti; hlt; count; again
+    0xe100: "50 b0 20 e6 20 58 cf",
+}
+
+
+def test_halted():
+    """Waits and wakes at one position: a seek that is interrupted there stands before them."""
+    firmware = bytearray(1 << 16)
+    for at, code in HALTING.items():
+        code = bytes.fromhex(code)
+        firmware[at:at + len(code)] = code
+    with open(path("firmware"), "wb") as f:
+        f.write(firmware)
+    record(path("a.hwr"), ["--memory", "2M", "--firmware", path("firmware")], "--clock", "virtual", "--limit-ticks",
+           "30000").expect(0)
+    trials(path("a.hwr"), 2000, 40, 1000, 64 * MIB)
+
+
 def test_linux():  # labels: slow linux
     record(path("a.hwr"), linux("short")).expect(0)
     trials(path("a.hwr"), TRIALS, 40, 1 << 24, 512 * MIB)
