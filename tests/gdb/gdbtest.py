@@ -25,7 +25,8 @@ from hwtest import PROGRAM, SKIPPED, Running, check
 TIMEOUT = 120
 # What gdb says when a stub has not kept to the protocol; never a good sign.
 BAD = ("packet error", "Unknown remote", "Architecture rejected", "Truncated register", "Protocol error",
-       "internal-error", "Ignoring packet", "while parsing", "Remote failure reply", "Remote connection closed")
+       "internal-error", "Ignoring packet", "while parsing", "Remote failure reply", "Remote connection closed",
+       "Sanitizer", "runtime error")
 COMMON = ["-nx", "-iex", "set debuginfod enabled off", "-iex", "set confirm off", "-iex", "set pagination off",
           "-iex", "set prompt", "-iex", "set width 0", "-iex", f"source {HERE}/gdb_state.py"]
 
@@ -38,6 +39,7 @@ class Gdb:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, **options)
         self.gdb_pid = None
+        self.killed = False
 
     def __enter__(self):
         try:
@@ -48,15 +50,23 @@ class Gdb:
         return self
 
     def __exit__(self, kind, *_):
+        """It ends with its input, and so does `hyperwind debug`, with status 0."""
         try:
             self.process.stdin.close()
-            self.process.wait(20 if not kind else 2)
+            self.process.wait(60 if not kind else 2)
         except (BrokenPipeError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait()
+        rest = self.process.stdout.read().decode(errors="replace")
         self.process.stdout.close()
-        if kind:
-            print(f"--- what gdb was told and said\n{self.text[-6000:]}\n---")
+        good = not self.process.returncode or self.killed
+        if kind or not good:
+            print(f"--- what gdb was told and said\n{(self.text + rest)[-6000:]}\n---")
+        check(kind or good, f"gdb ended with status {self.process.returncode}")
+
+    def kill(self):
+        self.killed = True
+        self.process.kill()
 
     def send(self, command):
         """Begins a command, whose output answer() gives."""
@@ -168,9 +178,11 @@ class Live:
         if kind:
             with open(self.running.err_path, encoding="utf-8", errors="replace") as f:
                 print(f"--- the guest's program said\n{f.read()[-2000:]}\n---")
-        if self.running.process.poll() is None:
+        status = self.running.process.poll()
+        if status is None:
             self.running.kill(signal.SIGKILL)
             self.running.process.wait()
+        check(kind or status is None or status >= 0, f"the guest's program died of signal {-(status or 0)}")
 
     def said(self, pattern, timeout=60):
         end = time.monotonic() + timeout

@@ -133,7 +133,7 @@ def test_attach():
             g("continue", r"Breakpoint \d+, stir")
         goes_on()
         with live.gdb(assembler()) as g:
-            g.process.kill()
+            g.kill()
         goes_on()
         with live.gdb(assembler()) as g:
             g("tbreak finish")
