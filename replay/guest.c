@@ -145,10 +145,18 @@ static bool attention(void *arg)
     return s->interrupted && s->interrupted(s->interrupted_arg, s->machine);
 }
 
+/* The guest stands: what it has printed so far is to be seen. */
+static void show_console(void *arg)
+{
+    console_flush(arg);
+}
+
 /* With a debugger attached, or about to be. What it leaves alive ends as if the user had ended it. */
 static struct err *run_debugged(struct guest *g, struct session *s, bool recorded, enum session_end *end)
 {
     s->ended = END_STOP;
+    s->returns = show_console;
+    s->returns_arg = g->console;
     live_set_attention(g->live, attention, s);
     struct err *e = debugger(g->options, s, recorded, &stop_wanted);
     *end = s->ended == END_PROBE || s->ended == END_INTERRUPTED ? END_STOP : s->ended;

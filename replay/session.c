@@ -136,5 +136,7 @@ struct err *session_run(struct session *s, enum session_end *out)
 {
     struct err *e = run(s, out);
     s->ended = *out;
+    if (s->returns)
+        s->returns(s->returns_arg);
     return e;
 }

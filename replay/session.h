@@ -35,6 +35,8 @@ struct session {
     /* Asked at every stop, before anything happens there: true ends the run. May be NULL. */
     bool (*interrupted)(void *arg, const struct machine *m);
     void *interrupted_arg;
+    void (*returns)(void *arg); /* called when session_run() returns: somebody may look now. May be NULL */
+    void *returns_arg;
     enum session_end ended; /* out: of the last session_run() */
     uint64_t served_ticks; /* out: the last position whose input was polled, whose timers ran or where it idled */
 };
