@@ -39,7 +39,7 @@ static const struct option_row rows[] = {
     {"--limit-ticks", "N", NUMBER, AT(limit_ticks), BOOT | CMD_BISECT, "end after N ticks"},
     {"--limit-ticks", "N", NUMBER, AT(limit_ticks), CMD_REPLAY, "with --live: end after N ticks (since the beginning)"},
     {"--checkpoint-every", "TIME", DURATION, AT(checkpoint_ns), CMD_RECORD,
-     "put checkpoints into the recording, so that debugging can start in the middle; e.g. 250ms or 5s"},
+     "put checkpoints into the recording, so that debugging can start in the middle; e.g. 250ms (or 250 million ticks)"},
     {"--checkpoint-ticks", "N", NUMBER, AT(checkpoint_ticks), CMD_INDEX, "ticks between checkpoints (default 250000000)"},
     {"-o", "FILE", TEXT, AT(output), CMD_INDEX, "write the copy with checkpoints to FILE (default: replace the recording)"},
     {"--verify", NULL, FLAG, AT(verify), CMD_RECORD, "replay the recording at once"},

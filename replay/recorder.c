@@ -25,7 +25,7 @@ struct recorder {
     uint64_t memory_ticks, memory_host_ns; /* of the last memory digest */
     struct log_pos good, good_memory; /* of the last register digest, and of the last one of memory */
     uint64_t console_bytes;
-    uint64_t checkpoint_ns, checkpoint_host_ns; /* 0: none; when the last one was taken */
+    uint64_t checkpoint_ns, checkpoint_host_ns, checkpoint_ticks; /* 0: none; when and where the last one was taken */
     struct stored_writer *stored;
 };
 
@@ -106,7 +106,8 @@ static struct err *flush_if(struct recorder *r, bool at_once)
 /* What the replayer will know when it comes here; before anything is written at this position. */
 static struct err *checkpoint_if_due(struct recorder *r)
 {
-    if (!r->stored || live_host_ns() - r->checkpoint_host_ns < r->checkpoint_ns)
+    uint64_t passed = MAX(live_host_ns() - r->checkpoint_host_ns, r->m->vcpu.ticks - r->checkpoint_ticks);
+    if (!r->stored || passed < r->checkpoint_ns)
         return NULL;
     struct replayer_mark mark = {.seq = log_writer_next_seq(r->w), .chain = digest_chain(r->digester),
                                  .output_bytes = r->output_bytes, .console_bytes = r->console_bytes,
@@ -114,6 +115,7 @@ static struct err *checkpoint_if_due(struct recorder *r)
                                  .rep_begun = exec_rep_begun(r->m)};
     struct err *e = stored_writer_take(r->stored, r->w, &mark);
     r->checkpoint_host_ns = live_host_ns();
+    r->checkpoint_ticks = r->m->vcpu.ticks;
     return e;
 }
 

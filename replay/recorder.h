@@ -23,7 +23,8 @@ must_check struct err *recorder_create(struct nondet inner, struct log_writer *w
 void recorder_destroy(struct recorder *r);
 struct nondet recorder_door(struct recorder *r);
 
-/* Before recorder_begin(): put a checkpoint into the recording every so many ns of host time. */
+/* Before recorder_begin(): put a checkpoint into the recording every so many ns of host time, or after as many ticks: a guest
+ * in a fast loop gets far, and changes little. */
 void recorder_set_checkpoints(struct recorder *r, uint64_t every_ns);
 /* After machine_boot(): writes the first digests. */
 must_check struct err *recorder_begin(struct recorder *r, struct machine *m);
