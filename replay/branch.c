@@ -43,9 +43,14 @@ static struct err *run_recorded(const struct options *o, struct recording *from,
                                 struct vm *vm, struct log_writer *w, int *status)
 {
     struct recorder *rec;
+    struct log_reader *again;
     struct err *e = recording_write_image(w, &from->spec.image);
     if (!e)
-        e = recording_copy_events(from->path, replayer_mark(r).seq, w);
+        e = log_reader_open(from->path, &again); /* the other one stands where the replay does */
+    if (!e) {
+        e = recording_copy_events(again, replayer_mark(r).seq, w);
+        log_reader_close(again);
+    }
     if (!e)
         e = recorder_create(live_door(g->live), w, &rec);
     if (e)

@@ -26,25 +26,10 @@ struct indexing {
     uint64_t count;
 };
 
-static struct err *copy_events(struct indexing *x, uint64_t seq)
-{
-    struct log_pos pos;
-    struct log_event ev = {.id = LOG_EV_NONE};
-    struct err *e = NULL;
-    while (!e && log_writer_next_seq(x->to) < seq) {
-        e = log_reader_next(x->from, &pos, &ev);
-        if (!e && ev.id == LOG_EV_NONE)
-            break;
-        if (!e)
-            e = log_writer_event(x->to, pos.ticks, &ev);
-    }
-    return e;
-}
-
 static struct err *checkpoint(struct indexing *x, struct replayer *r)
 {
     struct replayer_mark mark = replayer_mark(r);
-    struct err *e = copy_events(x, mark.seq);
+    struct err *e = recording_copy_events(x->from, mark.seq, x->to);
     uint64_t before = log_writer_file_len(x->to);
     if (!e)
         e = stored_writer_take(x->stored, x->to, &mark);
@@ -94,7 +79,7 @@ static struct err *index_events(struct indexing *x, const struct options *o, str
     if (e && err_code(e) == ERR_DIVERGED)
         replayer_explain(r, stderr);
     if (!e)
-        e = copy_events(x, UINT64_MAX);
+        e = recording_copy_events(x->from, UINT64_MAX, x->to);
     if (!e)
         e = log_writer_finish(x->to, replayer_end(r).ticks);
     stored_writer_destroy(x->stored); /* it and the replayer's digester watch the machine's memory */

@@ -111,21 +111,17 @@ struct err *recording_write_image(struct log_writer *w, const struct boot_image 
     return e ? e : log_writer_blob(w, "cmdline", img->cmdline, strlen(img->cmdline));
 }
 
-struct err *recording_copy_events(const char *path, uint64_t seq, struct log_writer *w)
+struct err *recording_copy_events(struct log_reader *from, uint64_t seq, struct log_writer *to)
 {
-    struct log_reader *lr;
     struct log_pos pos;
     struct log_event ev = {.id = LOG_EV_NONE};
-    struct err *e = log_reader_open(path, &lr);
-    if (e)
-        return e;
-    while (!e && log_writer_next_seq(w) < seq) {
-        e = log_reader_next(lr, &pos, &ev);
+    struct err *e = NULL;
+    while (!e && log_writer_next_seq(to) < seq) {
+        e = log_reader_next(from, &pos, &ev);
         if (!e && ev.id == LOG_EV_NONE)
             break;
         if (!e)
-            e = log_writer_event(w, pos.ticks, &ev);
+            e = log_writer_event(to, pos.ticks, &ev);
     }
-    log_reader_close(lr);
     return e;
 }

@@ -21,7 +21,7 @@ void recording_image_loaded(struct recording *r);
 
 /* What a guest is started from, into the log of another recording. */
 must_check struct err *recording_write_image(struct log_writer *w, const struct boot_image *img);
-/* The events of the recording at `path` before number `seq`, into another log. */
-must_check struct err *recording_copy_events(const char *path, uint64_t seq, struct log_writer *w);
+/* The events from where `from` stands up to number `seq`, into another log, which has those before. */
+must_check struct err *recording_copy_events(struct log_reader *from, uint64_t seq, struct log_writer *to);
 
 #endif
