@@ -74,6 +74,9 @@ static inline uint32_t mem_page(const struct mem *m, gpa_t a)
 gpa_t mem_page_gpa(const struct mem *m, uint32_t page);
 static inline uint8_t *mem_page_host(const struct mem *m, uint32_t page) { return m->host + ((size_t)page << PAGE_SHIFT); }
 
+/* Whether a page of content is all zero. */
+static inline bool page_is_zero(const uint8_t *p) { return get_le64(p) == 0 && !memcmp(p, p + 8, PAGE_SIZE - 8); }
+
 /* To be called before any write to a page whose trace byte is not exactly PAGE_DIRTY. Returns false when the write
  * must be dropped (ROM). Afterwards the page is dirty. */
 bool mem_before_write(struct mem *m, uint32_t page, uint32_t off, uint32_t len);

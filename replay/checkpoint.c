@@ -116,11 +116,6 @@ static void free_slabs(struct checkpoints *c)
     c->free = NULL;
 }
 
-static bool all_zero(const uint8_t *p)
-{
-    return get_le64(p) == 0 && !memcmp(p, p + 8, PAGE_SIZE - 8);
-}
-
 /* ---- versions ---- */
 
 static bool wanted_add(struct wanted *w, struct version *v)
@@ -225,7 +220,7 @@ static bool version_insert(struct checkpoints *c, uint32_t page, struct version 
 static bool version_add(struct checkpoints *c, uint32_t page, uint64_t ticks, const uint8_t *now)
 {
     struct version v = {.ticks = ticks};
-    if (now && !all_zero(now)) {
+    if (now && !page_is_zero(now)) {
         v.data = page_new(c);
         if (!v.data)
             return false;
@@ -443,7 +438,7 @@ static bool keep_page(struct checkpoints *c, struct checkpoint *p, struct checkp
     const uint8_t *was;
     if (!content_at(c, page, p->ticks, &was))
         return false;
-    if (was ? !memcmp(was, now, PAGE_SIZE) : all_zero(now))
+    if (was ? !memcmp(was, now, PAGE_SIZE) : page_is_zero(now))
         return true; /* it was written, but not changed */
     if ((next && !keep_for_next(c, next, page, was)) || !version_add(c, page, p->ticks, now))
         return false;

@@ -47,11 +47,6 @@ void digester_destroy(struct digester *d)
     free(d);
 }
 
-static bool all_zero(const uint8_t *p)
-{
-    return get_le64(p) == 0 && !memcmp(p, p + 8, PAGE_SIZE - 8);
-}
-
 static void remember(struct digester *d, uint32_t page)
 {
     if (d->recent_count == d->recent_cap) {
@@ -70,7 +65,7 @@ static void update_page(struct digester *d, uint32_t page)
     if (page >= d->m->mem.ram_pages)
         return; /* ROM: the image is part of the recording */
     const uint8_t *p = mem_page_host(&d->m->mem, page);
-    uint64_t now = all_zero(p) ? 0 : hash64(p, PAGE_SIZE, page);
+    uint64_t now = page_is_zero(p) ? 0 : hash64(p, PAGE_SIZE, page);
     uint64_t delta = now - d->page[page];
     d->page[page] = now;
     d->sums.total += delta;

@@ -49,16 +49,11 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static bool zero(const uint8_t *p)
-{
-    return get_le64(p) == 0 && !memcmp(p, p + 8, PAGE_SIZE - 8);
-}
-
 static const uint8_t *content(void *arg, uint32_t page)
 {
     const struct stored_writer *s = arg;
     const uint8_t *p = mem_page_host(&s->m->mem, page);
-    return zero(p) ? NULL : p;
+    return page_is_zero(p) ? NULL : p;
 }
 
 struct err *stored_writer_take(struct stored_writer *s, struct log_writer *w, const struct replayer_mark *mark)
