@@ -13,6 +13,15 @@ add_custom_command(OUTPUT ${small_guest} DEPENDS ${replay_dir}/guest.S VERBATIM
   COMMAND ${LD} -m elf_i386 -n --no-warn-rwx-segments --build-id=none -Ttext=0x100000 -o ${small_guest} ${small_guest}.o)
 add_custom_target(replay_guest ALL DEPENDS ${small_guest})
 
+# A program of the Linux guest, test_kernel_code.py's. Static and at a fixed address: nothing else is there, and nothing varies.
+if(NOT HW_SANITIZE AND NOT HW_FUZZ)
+  file(GLOB kernel_code CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/guest/linux/*.c)
+  add_executable(kernel_code ${kernel_code})
+  target_compile_options(kernel_code PRIVATE -fno-pie)
+  target_link_options(kernel_code PRIVATE -static -no-pie)
+  set_target_properties(kernel_code PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/replay/linux)
+endif()
+
 set(guest_dir ${CMAKE_BINARY_DIR}/guests)
 if(DEFINED ENV{HW_GUEST_DIR})
   set(guest_dir $ENV{HW_GUEST_DIR})
