@@ -32,6 +32,12 @@ struct nondet_start { /* facts fixed before the first tick */
 
 enum nondet_stream { ND_OUT_CONSOLE, ND_OUT_DEBUG };
 
+/* Whether a user sees it: the first UART and the debug port are one console. */
+static inline bool nondet_on_console(enum nondet_stream stream, uint8_t channel)
+{
+    return stream == ND_OUT_DEBUG || channel == 0;
+}
+
 struct nondet_ops {
     /* Called once, before the machine is built. */
     struct err *(*start)(void *nd, struct nondet_start *out);

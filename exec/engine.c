@@ -240,6 +240,7 @@ void exec_registers_changed(struct machine *m)
 {
     struct vcpu *v = &m->vcpu;
     cpu_of(v)->own_step = false;
+    cpu_of(v)->probe_hits = cpu_of(v)->probe_hits_kept = 0;
     cpu_mode_update(v);
     mmu_paging_changed(v);
     mmu_breakpoints_changed(v);

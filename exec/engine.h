@@ -100,17 +100,25 @@ void exec_disassemble(struct machine *m, struct exec_insn *out);
  *                and what devices do are not. A write counts whatever it changes: a failed CMPXCHG writes back what it
  *                read (SDM vol. 2), and a masked store counts as one of all bytes from its first element to its last.
  *                What an instruction did before it faulted does not count, for it did not retire; but what a task
- *                switch did before a fault in the new task does. */
-enum exec_probe_kind { PROBE_EXEC, PROBE_WRITE, PROBE_READ, PROBE_ACCESS };
+ *                switch did before a fault in the new task does.
+ * Of other things than addresses, `addr` and `len` are the first and how many:
+ *   PROBE_VECTOR    the run stops after the delivery, by an interrupt, an exception or INT n, of one of these vectors:
+ *                   before its handler's first instruction. Of nested faults the one that is delivered in the end counts.
+ *   PROBE_PORT      the run stops after the instruction, or iteration of REP, that accessed one of these I/O ports.
+ *   PROBE_REPORTED  the run stops when somebody says so: exec_probe_report(). */
+enum exec_probe_kind {
+    PROBE_EXEC, PROBE_WRITE, PROBE_READ, PROBE_ACCESS, PROBE_VECTOR, PROBE_PORT, PROBE_REPORTED
+};
 struct exec_probe {
     enum exec_probe_kind kind;
     bool physical;
-    uint64_t addr, len; /* len: bytes, not 0 and not beyond the end of all addresses; of a PROBE_EXEC without meaning */
+    uint64_t addr, len; /* len: not 0 and not beyond the end of all addresses; of a PROBE_EXEC, and both of a PROBE_REPORTED,
+                           without meaning */
 };
 struct exec_probe_hit {
     size_t probe;   /* its index in the array given to exec_probes_set() */
-    uint64_t ticks; /* of the instruction: PROBE_EXEC: where the vCPU stands, others: one before */
-    uint64_t addr;  /* first covered byte of the access, in the probe's kind of address */
+    uint64_t ticks; /* of the instruction: PROBE_EXEC: where the vCPU stands, others but reported ones: one before */
+    uint64_t addr;  /* first covered byte of the access, in the probe's kind of address; the vector or port */
     bool write;     /* it wrote, and may have read too */
 };
 enum { EXEC_PROBE_HITS_MAX = 8 };
@@ -125,6 +133,9 @@ void exec_probes_skip(struct machine *m, uint64_t ticks);
 /* After STOP_PROBE: what was hit by the last instruction, EXEC_PROBE_HITS_MAX at most. Returns how many. They stay
  * until the next STOP_PROBE. */
 size_t exec_probe_hits(const struct machine *m, const struct exec_probe_hit **out);
+/* The PROBE_REPORTED with this index is hit now, at the tick that the clock shows: in an instruction (for devices), after
+ * which the run stops; or between runs, and then the next one stops at once. */
+void exec_probe_report(struct machine *m, size_t probe);
 /* Whether the vCPU stands between two iterations of an instruction with REP, as far as engines of this machine executed
  * the former: no part of its state says so. Who restores a checkpoint taken there skips its tick. */
 bool exec_rep_begun(const struct machine *m);

@@ -188,7 +188,7 @@ static struct err *live_idle(void *self, uint64_t ticks, uint64_t now_ns, uint64
 static void live_output(void *self, enum nondet_stream stream, uint8_t channel, const uint8_t *data, size_t len)
 {
     struct live *l = self;
-    if (stream == ND_OUT_DEBUG || channel == 0)
+    if (nondet_on_console(stream, channel))
         console_write(l->console, data, len);
 }
 

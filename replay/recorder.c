@@ -207,7 +207,7 @@ static void rec_output(void *self, enum nondet_stream stream, uint8_t channel, c
 {
     struct recorder *r = self;
     r->output_bytes += len;
-    r->console_bytes += stream == ND_OUT_DEBUG || channel == 0 ? len : 0;
+    r->console_bytes += nondet_on_console(stream, channel) ? len : 0;
     r->inner.ops->output(r->inner.self, stream, channel, data, len);
 }
 

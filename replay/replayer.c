@@ -377,7 +377,7 @@ static void rep_output(void *self, enum nondet_stream stream, uint8_t channel, c
 {
     struct replayer *r = self;
     r->output_bytes += len;
-    if (stream != ND_OUT_DEBUG && channel != 0)
+    if (!nondet_on_console(stream, channel))
         return;
     r->console_bytes += len;
     if (r->output)

@@ -32,6 +32,8 @@ static struct err *poll_door(struct session *s, bool *stopped)
         if (e)
             return e;
         apply(m, &ev);
+        if (s->input && ev.kind != ND_NONE)
+            s->input(s->input_arg, &ev);
     } while (ev.kind != ND_NONE && ev.kind != ND_STOP);
     *stopped = ev.kind == ND_STOP;
     return NULL;

@@ -35,6 +35,9 @@ struct session {
     /* Asked at every stop, before anything happens there: true ends the run. May be NULL. */
     bool (*interrupted)(void *arg, const struct machine *m);
     void *interrupted_arg;
+    /* Called with each event that was just given to the guest. May be NULL. */
+    void (*input)(void *arg, const struct nondet_event *ev);
+    void *input_arg;
     void (*returns)(void *arg); /* called when session_run() returns: somebody may look now. May be NULL */
     void *returns_arg;
     enum session_end ended; /* out: of the last session_run() */

@@ -175,17 +175,16 @@ struct err *timeline_seek(struct timeline *t, uint64_t ticks, struct timeline_st
 
 /* ---- life ---- */
 
-static void keep_output(void *arg, const uint8_t *data, size_t len)
+static void output(void *arg, const uint8_t *data, size_t len)
 {
-    struct timeline *t = arg;
-    transcript_add(&t->console, t->m->clock.now_ticks, data, len);
+    timeline_output(arg, data, len);
 }
 
 static struct err *build(struct timeline *t, const char *path)
 {
     struct err *e = recording_open(path, t->o.force, &t->rec);
     if (!e)
-        e = replayer_create(t->rec.log, keep_output, t, &t->replayer);
+        e = replayer_create(t->rec.log, output, t, &t->replayer);
     if (e)
         return e;
     struct vm_spec spec = t->rec.spec;
@@ -196,7 +195,8 @@ static struct err *build(struct timeline *t, const char *path)
     t->m = t->vm.machine;
     t->end = replayer_end(t->replayer).ticks;
     t->own = (struct session){.machine = t->m, .engine = t->vm.engine, .hook = {.ticks = UINT64_MAX},
-                              .interrupted = ask, .interrupted_arg = t, .served_ticks = UINT64_MAX};
+                              .interrupted = ask, .interrupted_arg = t, .served_ticks = UINT64_MAX,
+                              .input = timeline_input, .input_arg = t};
     /* The store first: it has to see all that the boot loader has written. */
     e = checkpoints_create(t->m, t->o.checkpoint_memory, &t->checkpoints);
     if (e)
@@ -248,6 +248,7 @@ struct err *timeline_over(struct session *s, bool recording, const struct timeli
     t->live_recorded = recording;
     s->interrupted = ask;
     s->interrupted_arg = t;
+    timeline_watch_live(t);
     *out = t;
     return NULL;
 }
@@ -256,8 +257,10 @@ void timeline_close(struct timeline *t)
 {
     if (!t)
         return;
-    if (t->session != &t->own)
+    if (t->session != &t->own) {
         t->session->interrupted = NULL;
+        timeline_unwatch_live(t);
+    }
     checkpoints_destroy(t->checkpoints);
     replayer_destroy(t->replayer);
     vm_destroy(&t->vm);

@@ -47,19 +47,28 @@ const char *timeline_path(const struct timeline *t);  /* of the recording, NULL 
 
 enum timeline_why {
     TL_REACHED,     /* the position that was asked for */
-    TL_PROBE,       /* a breakpoint or watchpoint */
+    TL_PROBE,       /* a breakpoint or watchpoint, or an event that was waited for */
     TL_BEGIN,       /* the beginning of the recording */
     TL_END,         /* the end of it; live: the guest has ended */
     TL_INTERRUPTED,
 };
 
-enum timeline_probe_kind { TP_EXECUTE, TP_WRITE, TP_READ, TP_ACCESS };
+/* Addresses, and events:
+ *   TP_VECTOR   an interrupt, an exception or INT n is delivered, of vector addr or one of the len - 1 that follow
+ *   TP_PORT     an instruction accesses I/O port addr or one of the len - 1 that follow
+ *   TP_OUTPUT   the console has printed `text`: with its last byte
+ *   TP_INPUT    something that was typed reaches the guest */
+enum timeline_probe_kind {
+    TP_EXECUTE, TP_WRITE, TP_READ, TP_ACCESS, TP_VECTOR, TP_PORT, TP_OUTPUT, TP_INPUT, TP_KINDS
+};
 struct timeline_probe {
     enum timeline_probe_kind kind;
     bool physical;      /* TP_EXECUTE is always by linear address */
-    uint64_t addr, len; /* len: bytes, 1 at least; of TP_EXECUTE ignored */
-    /* May be NULL: always. Called when it is hit, with the guest before the instruction (TP_EXECUTE) or after the access
-     * (others, on the way back too, which then stops before it). False: go on. It may read registers and memory, nothing else. */
+    uint64_t addr, len; /* len: bytes (vectors, ports), 1 at least; of TP_EXECUTE, TP_OUTPUT and TP_INPUT ignored */
+    const char *text;   /* of TP_OUTPUT, not empty; borrowed until it is removed */
+    /* May be NULL: always. Called when it is hit, with the guest before the instruction (TP_EXECUTE, TP_INPUT) or after the
+     * access (others, on the way back too, which then stops before it). False: go on. It may read registers and memory,
+     * nothing else. */
     bool (*condition)(void *arg, struct timeline *t);
     void *arg;
 };
@@ -67,8 +76,8 @@ struct timeline_probe {
 struct timeline_stop {
     enum timeline_why why;
     unsigned probe;      /* TL_PROBE: the number timeline_probe_add() gave; of several the first added */
-    uint64_t addr;       /* TL_PROBE of data: the first byte of the access that the probe covers */
-    bool write;          /* TL_PROBE of data */
+    uint64_t addr;       /* TL_PROBE of data: the first byte of the access that the probe covers; the vector, the port */
+    bool write;          /* TL_PROBE of data and ports */
     char text[96];       /* TL_END: how the guest ended, a phrase such as "power-off" */
     int status;          /* TL_END of a live guest: its exit status as of docs/exit-codes.md */
 };
@@ -84,12 +93,13 @@ void timeline_probe_remove(struct timeline *t, unsigned number);
  * Interrupted, it stays where it has got to. Probes do not count. */
 must_check struct err *timeline_seek(struct timeline *t, uint64_t ticks, struct timeline_stop *out);
 
-/* `n` ticks ahead, or back when n < 0. Ahead, data probes stop it after the access, and breakpoints after the first tick;
- * back, nothing does but the beginning. */
+/* `n` ticks ahead, or back when n < 0. Ahead, probes stop it as in timeline_run(), breakpoints after the first tick; back,
+ * nothing does but the beginning. */
 must_check struct err *timeline_step(struct timeline *t, int64_t n, struct timeline_stop *out);
 
-/* On, or back, until a probe is hit; a breakpoint right here does not count. Ahead a data probe stops after the
- * access; back it stops before it, with a write not yet done. */
+/* On, or back, until a probe is hit; a breakpoint, or an input, right here does not count. Ahead, a data probe stops after
+ * the access, a delivery, port access or output after it; back all stop before, with a write not yet done. A breakpoint and
+ * an input stop before either way; a live guest has taken its input then. */
 must_check struct err *timeline_run(struct timeline *t, bool back, struct timeline_stop *out);
 
 /* ---- looking ---- */
@@ -114,7 +124,9 @@ uint64_t timeline_ram_len(const struct timeline *t); /* bytes */
 uint64_t timeline_digest(struct timeline *t);
 
 /* The console's bytes up to this position: borrowed, until the guest moves. All since the beginning, or, when this place was
- * reached through checkpoints in the recording, as far back as the history before it was replayed. */
+ * reached through checkpoints in the recording, as far back as the history before it was replayed; of a live guest, since
+ * timeline_over(), the last TIMELINE_LIVE_CONSOLE bytes at least. */
+enum { TIMELINE_LIVE_CONSOLE = 1 << 20 };
 const uint8_t *timeline_console(const struct timeline *t, size_t *len_out);
 
 /* When the line of the console that holds the byte at `offset` was begun, in ticks; offset < *len_out of above. */

@@ -9,8 +9,10 @@
 
 /* ---- the set of probes ---- */
 
-static const enum exec_probe_kind exec_kind[] = {
-    [TP_EXECUTE] = PROBE_EXEC, [TP_WRITE] = PROBE_WRITE, [TP_READ] = PROBE_READ, [TP_ACCESS] = PROBE_ACCESS};
+static const enum exec_probe_kind exec_kind[TP_KINDS] = {
+    [TP_EXECUTE] = PROBE_EXEC,   [TP_WRITE] = PROBE_WRITE, [TP_READ] = PROBE_READ,       [TP_ACCESS] = PROBE_ACCESS,
+    [TP_VECTOR] = PROBE_VECTOR,  [TP_PORT] = PROBE_PORT,   [TP_OUTPUT] = PROBE_REPORTED, [TP_INPUT] = PROBE_REPORTED,
+};
 
 /* The array for the engine, in the order of slots. Room was made when the slots were. */
 static void rebuild(struct timeline *t)
@@ -69,23 +71,29 @@ void timeline_probe_remove(struct timeline *t, unsigned number)
 
 struct found { bool any; uint64_t ticks; struct timeline_stop stop; };
 
-/* What was hit just now and wants a stop: the probe with the lowest number. */
-static struct found look_at_hits(struct timeline *t)
+/* What was hit just now and wants a stop: the probe with the lowest number. *how: END_LIMIT, or END_INTERRUPTED while
+ * something was looked up, which leaves the guest elsewhere. */
+static struct err *look_at_hits(struct timeline *t, struct found *out, enum session_end *how)
 {
     const struct exec_probe_hit *hit;
     size_t n = exec_probe_hits(t->m, &hit);
-    struct found f = {0};
     unsigned best = UINT32_MAX;
-    for (size_t i = 0; i < n; i++) {
+    struct err *e = NULL;
+    *out = (struct found){0};
+    *how = END_LIMIT;
+    for (size_t i = 0; !e && *how == END_LIMIT && i < n; i++) {
         unsigned slot = t->armed_slot[hit[i].probe];
         const struct timeline_probe *p = &t->slot[slot].probe;
-        if (slot >= best || (p->condition && !p->condition(p->arg, t)))
+        bool holds = slot < best;
+        if (holds && p->kind == TP_OUTPUT)
+            e = timeline_check_output(t, p, &holds, how);
+        if (e || !holds || (p->condition && !p->condition(p->arg, t)))
             continue;
         best = slot;
-        f = (struct found){true, hit[i].ticks,
-                           {.why = TL_PROBE, .probe = slot, .addr = hit[i].addr, .write = hit[i].write}};
+        *out = (struct found){true, hit[i].ticks,
+                              {.why = TL_PROBE, .probe = slot, .addr = hit[i].addr, .write = hit[i].write}};
     }
-    return f;
+    return e;
 }
 
 /* Go on from a stop: past the breakpoint that made it. After an access there may be one right here that is still to come. */
@@ -126,6 +134,7 @@ static struct err *forwards(struct timeline *t, uint64_t to, bool beyond, struct
     t->move.from = t->m->vcpu.ticks;
     t->move.to = to;
     exec_probes_skip(t->m, t->m->vcpu.ticks);
+    t->skip_input = t->m->vcpu.ticks;
     while (!e && how == END_LIMIT && t->m->vcpu.ticks < to) {
         uint64_t regular = t->replayer ? next_regular(t) : UINT64_MAX;
         e = timeline_execute(t, MIN(to, regular), true, &how);
@@ -133,13 +142,13 @@ static struct err *forwards(struct timeline *t, uint64_t to, bool beyond, struct
             e = timeline_mark(t, CHECKPOINT_REGULAR);
         if (e || how != END_PROBE)
             continue;
-        struct found f = look_at_hits(t);
-        if (f.any) {
+        struct found f;
+        e = look_at_hits(t, &f, &how);
+        if (!e && f.any) {
             *out = f.stop;
             return settle(t);
         }
         pass(t);
-        how = END_LIMIT;
     }
     if (!e)
         timeline_tell(t, how, beyond, out);
@@ -156,16 +165,17 @@ static struct err *scan(struct timeline *t, uint64_t to, unsigned max, struct fo
     *last = (struct found){0};
     *how = END_LIMIT;
     exec_probes_skip(t->m, t->rep_begun ? t->m->vcpu.ticks : UINT64_MAX);
+    t->skip_input = UINT64_MAX;
     while (!e && *how == END_LIMIT && t->m->vcpu.ticks < to && hits < max) {
         e = timeline_execute(t, to, true, how);
         if (e || *how != END_PROBE)
             continue;
-        struct found f = look_at_hits(t);
+        struct found f;
+        e = look_at_hits(t, &f, how);
         if (f.any)
             *last = f;
         hits += f.any;
         pass(t);
-        *how = END_LIMIT;
     }
     *full = hits == max;
     return e;

@@ -114,6 +114,21 @@ void transcript_add(struct transcript *t, uint64_t ticks, const uint8_t *data, s
     }
 }
 
+void transcript_trim(struct transcript *t, size_t keep)
+{
+    struct transcript_span *s = t->count ? &t->span[t->count - 1] : NULL;
+    if (!s || s->len / 2 <= keep)
+        return;
+    size_t drop = s->len - keep, gone = 0;
+    s->from += drop;
+    s->len = keep;
+    memmove(s->data, s->data + drop, keep);
+    while (gone + 1 < s->lines && s->line[gone + 1].offset <= s->from)
+        gone++;
+    s->lines -= gone;
+    memmove(s->line, s->line + gone, s->lines * sizeof(*s->line));
+}
+
 /* The span with the byte before `at`; NULL: it is not known. */
 static const struct transcript_span *span_before(const struct transcript *t)
 {

@@ -19,6 +19,8 @@ struct transcript { /* all zero: empty */
 void transcript_deinit(struct transcript *t);
 /* Printed at `ticks`. `at` advances. */
 void transcript_add(struct transcript *t, uint64_t ticks, const uint8_t *data, size_t len);
+/* Forget all but the last `keep` bytes, when there are more than twice as many. */
+void transcript_trim(struct transcript *t, size_t keep);
 /* What is known without a gap up to `at`, borrowed until the next call of transcript_add(). */
 const uint8_t *transcript_text(const struct transcript *t, size_t *len_out);
 /* When the line that holds the byte at `offset` of that text was begun; of a first line whose begin is not known, the part of it

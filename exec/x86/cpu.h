@@ -48,6 +48,7 @@ struct cpu {
     bool own_step;           /* private to debug.c: the running instruction has decided about its single-step trap */
     struct probes *probes;   /* of probe.h, which writes what follows */
     bool probe_exec, probe_data; /* whether any address is armed; whether any data is watched */
+    bool probe_other;            /* whether there is a PROBE_VECTOR or PROBE_PORT */
     uint8_t probe_hits, probe_hits_kept; /* by the running instruction; of these, how many stay when it faults */
     struct { uint64_t ticks, rip; } rep; /* where the latest iteration of REP that was not its last left the vCPU */
     struct thunk_arena *host_fp; /* host_thunk.h: what FP and vector instructions run in */

@@ -14,6 +14,8 @@
  * fault that its own delivery raises makes one as well.
  * References: SDM vol. 3 chapter 6, vol. 2 INT n (its pseudocode is the pseudocode of all deliveries). */
 #include "core/irq.h"
+#include "exec/engine.h"
+#include "exec/x86/probe.h"
 #include "exec/x86/seg.h"
 #include "exec/x86/sys.h"
 
@@ -230,8 +232,9 @@ static void transfer(struct vcpu *v, const struct event *ev)
         transfer_protected(v, ev, &g);
 }
 
-static void delivered(struct vcpu *v)
+static void delivered(struct vcpu *v, uint8_t vector)
 {
+    probes_other(v, PROBE_VECTOR, vector, 1, false);
     v->s.shadow = 0;
     v->s.activity = VCPU_ACTIVE;
 }
@@ -327,7 +330,7 @@ static void deliver(struct vcpu *v, struct event ev)
     memcpy(&c->unwind, &outer, sizeof(outer));
     c->own_step = false;
     if (up)
-        delivered(v);
+        delivered(v, ev.vector);
     else
         shut_down(v);
 }
@@ -344,7 +347,7 @@ void deliver_event(struct vcpu *v, enum event_type type, uint8_t vector, bool ha
     }
     ev.rip = next_rip;
     transfer(v, &ev);
-    delivered(v);
+    delivered(v, vector);
 }
 
 static void deliver_debug(struct vcpu *v, uint32_t dr6_bits, bool fault)

@@ -1,6 +1,8 @@
 /* exec/x86/io.c: IN, OUT, INS, OUTS and the I/O permission bitmap (SDM vol. 1 chapter 19). Every port access may move a
  * deadline or raise an interrupt, so each ends its block; a REP form is one iteration, hence one tick, at a time. */
+#include "exec/engine.h"
 #include "exec/x86/mmu.h"
+#include "exec/x86/probe.h"
 #include "exec/x86/seg.h"
 #include "exec/x86/sys.h"
 
@@ -32,6 +34,7 @@ static uint64_t port_read(struct vcpu *v, uint16_t port, unsigned size)
 {
     vcpu_publish_ticks(v);
     debug_io_check(v, port, size);
+    probes_other(v, PROBE_PORT, port, size, false);
     return bus_read(v->machine->bus, BUS_PIO, port, size);
 }
 
@@ -39,6 +42,7 @@ static void port_write(struct vcpu *v, uint16_t port, unsigned size, uint64_t va
 {
     vcpu_publish_ticks(v);
     debug_io_check(v, port, size);
+    probes_other(v, PROBE_PORT, port, size, true);
     bus_write(v->machine->bus, BUS_PIO, port, size, value);
 }
 

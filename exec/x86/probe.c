@@ -141,13 +141,15 @@ static int by_first(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static bool is_data(enum exec_probe_kind k) { return k == PROBE_WRITE || k == PROBE_READ || k == PROBE_ACCESS; }
+
 static bool make_ranges(const struct exec_probe *p, size_t n, bool physical, struct ranges *out)
 {
     *out = (struct ranges){.r = calloc(n + 1, sizeof(*out->r))};
     if (!out->r)
         return false;
     for (size_t i = 0; i < n; i++)
-        if (p[i].kind != PROBE_EXEC && p[i].physical == physical)
+        if (is_data(p[i].kind) && p[i].physical == physical)
             out->r[out->count++] =
                 (struct range){p[i].addr & ~(uint64_t)PAGE_MASK, (p[i].addr + p[i].len - 1) | PAGE_MASK};
     qsort(out->r, out->count, sizeof(*out->r), by_first);
@@ -202,8 +204,24 @@ static struct exec_probe_hit *new_hit(struct probes *p, size_t probe)
             return &p->hit[i];
     if (c->probe_hits == EXEC_PROBE_HITS_MAX)
         return NULL;
-    p->hit[c->probe_hits] = (struct exec_probe_hit){.probe = probe, .addr = UINT64_MAX};
+    p->hit[c->probe_hits] = (struct exec_probe_hit){.probe = probe, .ticks = UINT64_MAX, .addr = UINT64_MAX};
     return &p->hit[c->probe_hits++];
+}
+
+static void note_hit(struct probes *p, size_t probe, uint64_t addr, bool write)
+{
+    struct exec_probe_hit *h = new_hit(p, probe);
+    if (!h)
+        return;
+    h->addr = MIN(h->addr, addr);
+    h->write |= write;
+    p->v->brk |= VCPU_BRK_EVENT;
+}
+
+/* Whether [at, at + len) has something of what the probe covers. */
+static bool covers(const struct exec_probe *q, uint64_t at, uint64_t len)
+{
+    return at - q->addr < q->len || q->addr - at < len;
 }
 
 void probes_access(struct vcpu *v, uint64_t lin, uint64_t gpa, uint32_t len, bool write)
@@ -215,15 +233,28 @@ void probes_access(struct vcpu *v, uint64_t lin, uint64_t gpa, uint32_t len, boo
         const struct exec_probe *q = &p->probe[i];
         uint64_t at = q->physical ? gpa : lin;
         bool kind = q->kind == PROBE_ACCESS || q->kind == (write ? PROBE_WRITE : PROBE_READ);
-        if (!kind || (at - q->addr >= q->len && q->addr - at >= len))
-            continue;
-        struct exec_probe_hit *h = new_hit(p, i);
-        if (!h)
-            continue;
-        h->addr = MIN(h->addr, MAX(at, q->addr));
-        h->write |= write;
-        v->brk |= VCPU_BRK_EVENT;
+        if (kind && covers(q, at, len))
+            note_hit(p, i, MAX(at, q->addr), write);
     }
+}
+
+void probes_find_other(struct vcpu *v, int kind, uint64_t first, uint64_t len, bool write)
+{
+    struct probes *p = cpu_of(v)->probes;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->probe[i].kind == (enum exec_probe_kind)kind && covers(&p->probe[i], first, len))
+            note_hit(p, i, MAX(first, p->probe[i].addr), write);
+}
+
+void exec_probe_report(struct machine *m, size_t probe)
+{
+    struct probes *p = cpu_of(&m->vcpu)->probes;
+    struct exec_probe_hit *h = new_hit(p, probe);
+    if (!h)
+        return;
+    h->ticks = m->clock.now_ticks;
+    m->vcpu.brk |= VCPU_BRK_EVENT;
+    probes_keep(&m->vcpu); /* what it reports has happened, whatever becomes of the instruction */
 }
 
 int probes_stop(struct vcpu *v)
@@ -233,7 +264,8 @@ int probes_stop(struct vcpu *v)
     p->stopped_count = c->probe_hits;
     memcpy(p->stopped, p->hit, sizeof(p->hit));
     for (size_t i = 0; i < p->stopped_count; i++)
-        p->stopped[i].ticks = v->ticks - 1;
+        if (p->stopped[i].ticks == UINT64_MAX) /* the others were reported with theirs */
+            p->stopped[i].ticks = v->ticks - 1;
     c->probe_hits = c->probe_hits_kept = 0;
     return STOP_PROBE;
 }
@@ -273,6 +305,8 @@ static struct err *check(const struct exec_probe *p, size_t n)
         return err_new(ERR_USAGE, "%zu breakpoints and watchpoints are too many", n);
     for (size_t i = 0; i < n; i++) {
         if (p[i].kind == PROBE_EXEC ? !p[i].physical : p[i].len && p[i].addr + (p[i].len - 1) >= p[i].addr)
+            continue;
+        if (p[i].kind == PROBE_REPORTED)
             continue;
         return err_new(ERR_USAGE, "a %s of %" PRIu64 " bytes at %s address %#" PRIx64 " cannot be",
                        p[i].kind == PROBE_EXEC ? "breakpoint" : "watchpoint", p[i].len,
@@ -372,6 +406,9 @@ struct err *exec_probes_set(struct machine *m, const struct exec_probe *probe, s
     draft_free(&old);
     arm(p);
     c->probe_data = p->linear.count || p->physical.count;
+    c->probe_other = false;
+    for (size_t i = 0; i < n; i++)
+        c->probe_other |= probe[i].kind == PROBE_VECTOR || probe[i].kind == PROBE_PORT;
     return NULL;
 }
 

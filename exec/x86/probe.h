@@ -7,7 +7,8 @@
  *  (3) an address stays armed when its probe is gone, until it has been met in vain some times: debuggers take all
  *      their breakpoints away and put them back whenever they stop. Its removal changes no code.
  * Data probes. The data TLB never holds a page that they touch: every access comes through span_read() or span_write(),
- * which compare bytes. A hit sets vcpu.brk, so that the block ends, and run_due_stop() reports it. */
+ * which compare bytes. A hit sets vcpu.brk, so that the block ends, and run_due_stop() reports it.
+ * Others. Deliveries and port accesses, of which no engine has a fast path, say what they are; hits go on as those of data. */
 #ifndef HW_X86_PROBE_H
 #define HW_X86_PROBE_H
 
@@ -43,6 +44,13 @@ bool probes_exec_stop(struct vcpu *v);
 bool probes_watch_page(const struct vcpu *v, uint64_t lin, uint64_t gpa);
 /* `len` bytes within a page are read or written. While cpu->probe_data. */
 void probes_access(struct vcpu *v, uint64_t lin, uint64_t gpa, uint32_t len, bool write);
+/* A delivery or an access to ports. */
+void probes_find_other(struct vcpu *v, int kind, uint64_t first, uint64_t len, bool write);
+static inline void probes_other(struct vcpu *v, int kind, uint64_t first, uint64_t len, bool write)
+{
+    if (unlikely(cpu_of(v)->probe_other))
+        probes_find_other(v, kind, first, len, write);
+}
 /* What was hit so far stays when the instruction faults. */
 static inline void probes_keep(struct vcpu *v) { cpu_of(v)->probe_hits_kept = cpu_of(v)->probe_hits; }
 /* cpu->probe_hits is not 0: the hits are ready. Returns STOP_PROBE. */

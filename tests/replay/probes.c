@@ -6,7 +6,8 @@
  * tick and at memory after it. Then by each engine, with probes set, and changed now and then: hundreds of breakpoints
  * at addresses that the guest executes, and watchpoints where it has data. What must agree:
  *  - breakpoints: their hits with what was seen from outside;
- *  - watchpoints: each change of their memory that was seen is a hit that wrote; all hits on all engines are the same;
+ *  - watchpoints: each change of their memory that was seen is a hit that wrote; all hits on all engines are the same, those
+ *    of vectors and ports too;
  *  - the guest's state, now and then and at its end.
  * For small guests that end by debug exit with value 0; status 3: it does not end at all. */
 #include <stdio.h>
@@ -79,6 +80,10 @@ static uint64_t one_of(const struct sample *s) { return s->count ? s->x[below(s-
 static struct exec_probe random_data(const struct sample *data)
 {
     static const uint64_t longest[] = {1, 8, 64, WATCHED_MAX};
+    if (!below(4))
+        return (struct exec_probe){.kind = PROBE_VECTOR, .addr = below(64), .len = 1 + below(32)};
+    if (!below(8))
+        return (struct exec_probe){.kind = PROBE_PORT, .addr = below(0x1000), .len = 1 + below(0x1000)};
     struct exec_probe p = {.kind = (enum exec_probe_kind)(PROBE_WRITE + below(3)), .physical = below(2)};
     uint64_t at = one_of(data) + below(16);
     p.addr = p.physical ? at % RAM_LEN : at;
@@ -147,7 +152,7 @@ static bool is_rep(struct machine *m)
 /* Where contents may be compared. With paging, writes to other linear addresses change a linear address's memory. */
 static bool comparable(const struct exec_probe *p)
 {
-    return p->kind != PROBE_READ && p->addr <= RAM_LEN - p->len;
+    return (p->kind == PROBE_WRITE || p->kind == PROBE_ACCESS) && p->addr <= RAM_LEN - p->len;
 }
 
 static void look_at_memory(struct observer *o)
@@ -320,7 +325,7 @@ static bool run_guest(struct vm_spec *spec, const char *engine, struct observer 
 
 static void print_hit(const char *who, const struct hit *h, const struct plan *plan)
 {
-    static const char *const kind[] = {"exec", "write", "read", "access"};
+    static const char *const kind[] = {"exec", "write", "read", "access", "vector", "port"};
     const struct exec_probe *p = &plan->set[h->set].probe[h->probe];
     printf("  %s: tick %" PRIu64 ", %s of %#" PRIx64 "+%" PRIu64 "%s at %#" PRIx64 "%s (set %u, probe %u)\n", who,
            h->ticks, kind[p->kind], p->addr, p->len, p->physical ? " physical" : "", h->addr, h->write ? ", write" : "",

@@ -18,8 +18,8 @@ TRIALS = int(os.environ.get("HW_TIMELINE_TRIALS", 1000))
 MIB = 1 << 20
 
 
-def trials(recording, count, runs, spacing, memory, engine=None):
-    arguments = [TIMELINE, recording, str(count), str(runs), str(rng.randrange(1 << 30)), str(spacing), str(memory)]
+def trials(recording, count, runs, spacing, memory, engine=None, texts=0):
+    arguments = [TIMELINE, recording, str(count), str(runs), str(texts), str(rng.randrange(1 << 30)), str(spacing), str(memory)]
     done = subprocess.run([*arguments, *([engine] if engine else [])], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, timeout=900, check=False)
     print(done.stdout.strip())
@@ -97,7 +97,7 @@ def test_stored():  # labels: slow linux
     check(" checkpoints, " in made.err, made.err)
     check(events(plain) == events(indexed), "the copy has other events")
     check_replay(indexed, recorded)
-    trials(indexed, 60, 10, 1 << 40, 512 * MIB)
+    trials(indexed, 60, 10, 1 << 40, 512 * MIB, texts=2)
 
 
 def test_index_small():
@@ -121,13 +121,20 @@ def test_index_small():
         at = rng.randrange(length, len(whole) - 2000)
         with open(path("b.hwr"), "wb") as f:
             f.write(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1:])
-        done = subprocess.run([TIMELINE, path("b.hwr"), "20", "0", "1", str(1 << 40), str(64 * MIB)], timeout=300,
+        done = subprocess.run([TIMELINE, path("b.hwr"), "20", "0", "0", "1", str(1 << 40), str(64 * MIB)], timeout=300,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         check(done.returncode == 0 or ("damaged" in done.stdout and "checkpoint" not in done.stdout), f"byte {at}: status {done.returncode}\n{done.stdout}")
     with open(path("c.hwr"), "wb") as f:
         f.write(whole[:len(whole) // 2])
     run("index", path("c.hwr")).expect(hwtest.CORRUPT)
     check(os.path.getsize(path("c.hwr")) == len(whole) // 2 and not os.path.exists(path("c.hwr.index")), "it was changed")
+
+
+def test_texts():
+    """What was printed lies across many a checkpoint, of a history that is entered at its end."""
+    record(path("a.hwr"), small_guest("rounds=300")).expect(3)
+    run("index", path("a.hwr"), "--checkpoint-ticks", "30000").expect(0)
+    trials(path("a.hwr"), 1, 0, 1 << 40, 64 * MIB, texts=40)
 
 
 def test_live():

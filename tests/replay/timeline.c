@@ -1,10 +1,11 @@
 /* tests/replay/timeline.c: a recording moved in at random, compared with a run that only went forwards.
  *
- *     timeline RECORDING TRIALS RUNS SEED SPACING MEMORY [ENGINE]
+ *     timeline RECORDING TRIALS RUNS TEXTS SEED SPACING MEMORY [ENGINE]
  *
  * Each trial seeks to a random position N, steps back k times, and must find the registers, devices and memory that a run
  * from the beginning to N - k had. Each run sets a breakpoint or watchpoint on something that was executed or written a moment
- * ago, goes back from hit to hit, then forward again, and must meet the same hits. SPACING: ticks between regular
+ * ago, or waits for an event, goes back from hit to hit, then forward again, and must meet the same hits. Each text is looked for
+ * in what was printed, backwards from the end. SPACING: ticks between regular
  * checkpoints; MEMORY: bytes for all of them. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@ enum { STEPS_MAX = 40 };
 struct trial { uint64_t from, back, digest; size_t printed; };
 
 static uint64_t rng;
-static uint8_t *printed; /* by the guest, up to the last target */
+static uint8_t *printed; /* by the guest, to its end */
+static size_t printed_len;
 
 static uint64_t rnd(uint64_t n)
 {
@@ -59,11 +61,11 @@ static void reference(const char *path, struct trial *trials, size_t n)
         trials[i].digest = timeline_digest(t);
         timeline_console(t, &trials[i].printed);
     }
-    size_t len;
-    const uint8_t *text = timeline_console(t, &len);
-    printed = malloc(len + 1);
-    if (printed && len)
-        memcpy(printed, text, len);
+    must(timeline_step(t, (int64_t)(timeline_end(t) - timeline_position(t)), &stop));
+    const uint8_t *text = timeline_console(t, &printed_len);
+    printed = malloc(printed_len + 1);
+    if (printed && printed_len)
+        memcpy(printed, text, printed_len);
     timeline_close(t);
     if (!printed)
         exit(1);
@@ -137,6 +139,23 @@ static bool try(struct timeline *t, const struct trial *trial)
 
 enum { HITS = 6, A_MOMENT = 20000 };
 
+/* A delivery, a port, input, or something short that was printed. */
+static struct timeline_probe random_event(void)
+{
+    enum { COM1 = 0x3f8, PAGE_FAULT = 14 };
+    static char text[4];
+    size_t len = MIN(printed_len, 1 + rnd(3));
+    struct timeline_probe p = {.kind = (enum timeline_probe_kind)(TP_VECTOR + rnd(4)), .len = 1 + rnd(8), .text = text};
+    if (p.kind == TP_VECTOR)
+        p.len = 1 + rnd(60);
+    p.addr = p.kind == TP_PORT ? COM1 - rnd(8) : rnd(2) ? PAGE_FAULT : rnd(250);
+    memcpy(text, printed + rnd(printed_len - len + 1), len);
+    text[len] = 0;
+    if (p.kind == TP_OUTPUT && strlen(text) == 0)
+        p.kind = TP_INPUT;
+    return p;
+}
+
 /* A probe on what the guest was doing before `from`. */
 static struct timeline_probe random_probe(struct timeline *t, uint64_t from)
 {
@@ -146,6 +165,8 @@ static struct timeline_probe random_probe(struct timeline *t, uint64_t from)
     uint64_t rip = s->seg[S_CS].base + s->r[R_RIP];
     uint64_t stack = (s->seg[S_SS].base + s->r[R_RSP] - 8) & (s->efer & EFER_LMA ? UINT64_MAX : UINT32_MAX);
     struct timeline_probe p = {.kind = TP_EXECUTE, .addr = rip, .len = 1};
+    if (rnd(4) == 0)
+        return random_event();
     if (rnd(2))
         p = (struct timeline_probe){.kind = (enum timeline_probe_kind)(TP_WRITE + rnd(3)), .addr = stack, .len = 1 + rnd(16)};
     if (p.kind != TP_EXECUTE && rnd(4) == 0)
@@ -153,8 +174,11 @@ static struct timeline_probe random_probe(struct timeline *t, uint64_t from)
     return p;
 }
 
-/* Up to HITS positions at which the guest stops, in one direction. Ahead a data probe stops one tick later. */
-static size_t follow(struct timeline *t, bool back, bool data, uint64_t *out, size_t max)
+/* The guest stands before it either way. */
+static bool before(const struct timeline_probe *p) { return p->kind == TP_EXECUTE || p->kind == TP_INPUT; }
+
+/* Up to HITS positions at which the guest stops, in one direction. Ahead some probes stop it one tick later. */
+static size_t follow(struct timeline *t, bool back, bool after, uint64_t *out, size_t max)
 {
     size_t n = 0;
     struct timeline_stop stop;
@@ -162,7 +186,7 @@ static size_t follow(struct timeline *t, bool back, bool data, uint64_t *out, si
         must(timeline_run(t, back, &stop));
         if (stop.why != TL_PROBE)
             break;
-        out[n] = timeline_position(t) - (data && !back);
+        out[n] = timeline_position(t) - (after && !back);
     }
     return n;
 }
@@ -175,10 +199,10 @@ static bool try_run(struct timeline *t)
     unsigned number;
     must(timeline_seek(t, from, &stop));
     must(timeline_probe_add(t, &p, &number));
-    size_t n = follow(t, true, p.kind != TP_EXECUTE, back, HITS);
-    if (n == HITS && p.kind == TP_EXECUTE) /* it stands on the last one, and would go on from it */
+    size_t n = follow(t, true, !before(&p), back, HITS);
+    if (n == HITS && before(&p)) /* it stands on the last one, and would go on from it */
         must(timeline_seek(t, back[n - 1] - (back[n - 1] > 0), &stop));
-    size_t m = follow(t, false, p.kind != TP_EXECUTE, ahead, n);
+    size_t m = follow(t, false, !before(&p), ahead, n);
     timeline_probe_remove(t, number);
     bool same = n == m;
     for (size_t i = 0; i < n && same; i++)
@@ -196,14 +220,47 @@ static bool try_run(struct timeline *t)
     return false;
 }
 
+/* Whoever enters at the end, where nothing is known of the console, finds a text as often as it was printed. */
+static bool try_text(const char *path, const struct timeline_options *o)
+{
+    enum { TEXT_MIN = 2, TEXT_MAX = 8 };
+    char text[TEXT_MAX + 1] = "";
+    struct timeline_probe p = {.kind = TP_OUTPUT, .text = text};
+    struct timeline_stop stop;
+    struct timeline *t;
+    unsigned number;
+    size_t len = TEXT_MIN + rnd(TEXT_MAX - TEXT_MIN + 1), wanted = 0, found = 0, known;
+    if (len > printed_len)
+        return true;
+    memcpy(text, printed + rnd(printed_len - len + 1), len);
+    if (strlen(text) < len)
+        return true;
+    for (size_t i = 0; i + len <= printed_len; i++)
+        wanted += !memcmp(printed + i, text, len);
+    must(timeline_open(path, o, &t));
+    must(timeline_seek(t, UINT64_MAX, &stop));
+    must(timeline_probe_add(t, &p, &number));
+    for (must(timeline_run(t, true, &stop)); stop.why == TL_PROBE; found++)
+        must(timeline_run(t, true, &stop));
+    must(timeline_run(t, false, &stop));
+    const uint8_t *console = timeline_console(t, &known);
+    bool ends = stop.why == TL_PROBE && known >= len && !memcmp(console + known - len, text, len);
+    timeline_close(t);
+    if (found == wanted && ends)
+        return true;
+    printf("\"%s\" was printed %zu times, found %zu times%s\n", text, wanted, found, ends ? "" : ", and not once more ahead");
+    return false;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc < 7)
+    if (argc < 8)
         return 2;
-    size_t n = strtoul(argv[2], NULL, 0), runs = strtoul(argv[3], NULL, 0), bad = 0, bad_runs = 0;
-    rng = strtoull(argv[4], NULL, 0) * 2654435761u + 88172645463325252u;
-    struct timeline_options o = {.spacing = strtoull(argv[5], NULL, 0), .checkpoint_memory = strtoull(argv[6], NULL, 0),
-                                 .engine = argc > 7 ? argv[7] : NULL, .interrupted = interrupted};
+    size_t n = strtoul(argv[2], NULL, 0), runs = strtoul(argv[3], NULL, 0), texts = strtoul(argv[4], NULL, 0);
+    size_t bad = 0, bad_runs = 0;
+    rng = strtoull(argv[5], NULL, 0) * 2654435761u + 88172645463325252u;
+    struct timeline_options o = {.spacing = strtoull(argv[6], NULL, 0), .checkpoint_memory = strtoull(argv[7], NULL, 0),
+                                 .engine = argc > 8 ? argv[8] : NULL, .interrupted = interrupted};
     struct trial *trials = calloc(n, sizeof(*trials));
     struct timeline *t = open_at_start(argv[1], &o);
     for (size_t i = 0; trials && i < n; i++) {
@@ -224,9 +281,11 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < runs; i++)
         bad_runs += !try_run(t);
     bad += !try_end(t);
+    for (size_t i = 0; i < texts; i++)
+        bad_runs += !try_text(argv[1], &o);
     struct timeline_stats s = timeline_stats(t);
     printf("seed %s: %zu trials, %zu differ; %zu runs, %zu differ; %" PRIu64 " checkpoints, %" PRIu64 " KiB, %" PRIu64 " restores, %" PRIu64
-           " million ticks replayed\n", argv[4], n, bad, runs, bad_runs, s.checkpoints, s.checkpoint_bytes >> 10, s.restores,
+           " million ticks replayed\n", argv[5], n, bad, runs + texts, bad_runs, s.checkpoints, s.checkpoint_bytes >> 10, s.restores,
            s.ticks_replayed / 1000000);
     timeline_close(t);
     free(trials);

@@ -433,6 +433,93 @@ static void check_both(struct rig *r)
 }
 static void both_at_once(void **state) { (void)state; for_each_engine(check_both); }
 
+/* ---- what is no access to memory ---- */
+
+static void expect_hit(struct rig *r, size_t probe, uint64_t addr, bool write)
+{
+    const struct exec_probe_hit *h;
+    assert_int_equal(run(r, FAR), STOP_PROBE);
+    assert_int_equal(exec_probe_hits(r->m, &h), 1);
+    assert_int_equal(h->probe, probe);
+    assert_int_equal(h->addr, addr);
+    assert_int_equal(h->write, write);
+    assert_int_equal(h->ticks, r->m->vcpu.ticks - 1);
+}
+
+/* INT n, a fault, and a fault whose own delivery ends in another one: the guest stands before the handler. */
+static void check_deliveries(struct rig *r)
+{
+    enum { VEC_NP = 11, VEC_DF = 8 };
+    static const struct exec_probe p[] = {{.kind = PROBE_VECTOR, .addr = VEC_INT, .len = 1},
+                                          {.kind = PROBE_VECTOR, .addr = VEC_PF - 1, .len = 2},
+                                          {.kind = PROBE_VECTOR, .addr = VEC_INT + 1, .len = 100},
+                                          {.kind = PROBE_VECTOR, .addr = VEC_DF, .len = 1}};
+    static const uint8_t soft[] = {0x90, 0xcd, VEC_INT}, fault[] = {0x90, 0x90, 0xa0, 0, 0, 0x40, 0, 0, 0, 0, 0}; /* mov NOWHERE, %al */
+    set_probes(r, p, ARRAY_LEN(p));
+    put_bytes(r, soft, sizeof(soft));
+    reset(r, CODE);
+    expect_hit(r, 0, VEC_INT, false);
+    assert_int_equal(r->m->vcpu.ticks, 1002);
+    assert_int_equal(r->m->vcpu.s.r[R_RIP], HANDLER);
+    put_bytes(r, fault, sizeof(fault));
+    reset(r, CODE);
+    expect_hit(r, 1, VEC_PF, false);
+    assert_int_equal(r->m->vcpu.ticks, 1003);
+    assert_int_equal(r->m->vcpu.s.r[R_RIP], HANDLER);
+    reset(r, CODE);
+    put64(r->m, IDT + 16 * VEC_PF, 0); /* not present, and neither is the gate of #NP */
+    put_gate(r->m, VEC_DF, 1);
+    expect_hit(r, 3, VEC_DF, false);
+    assert_int_equal(r->m->vcpu.ticks, 1003);
+    put64(r->m, IDT + 16 * VEC_DF, 0);
+}
+static void deliveries(void **state) { (void)state; for_each_engine(check_deliveries); }
+
+static void check_ports(struct rig *r)
+{
+    static const struct exec_probe p[] = {{.kind = PROBE_PORT, .addr = 0x81, .len = 2},
+                                          {.kind = PROBE_PORT, .addr = 0x1234, .len = 1}};
+    static const uint8_t code[] = {0xe6, 0x80, 0xe4, 0x83, 0x66, 0xe7, 0x80, 0xec, 0xf3, 0x6e}; /* out %al, $0x80; in $0x83, %al;
+                                                                        out %ax, $0x80; in %dx, %al; rep outsb */
+    set_probes(r, p, ARRAY_LEN(p));
+    put_bytes(r, code, sizeof(code));
+    reset(r, CODE);
+    r->m->vcpu.s.r[R_RDX] = 0x1234;
+    expect_hit(r, 0, 0x81, true);
+    assert_int_equal(r->m->vcpu.ticks, 1003);
+    expect_hit(r, 1, 0x1234, false);
+    for (unsigned i = 0; i < 3; i++) {
+        expect_hit(r, 1, 0x1234, true);
+        assert_int_equal(r->m->vcpu.ticks, 1005 + i);
+    }
+    assert_int_equal(run(r, 10), STOP_TICKS);
+}
+static void ports(void **state) { (void)state; for_each_engine(check_ports); }
+
+/* Between two runs; and it does not outlive the state it happened in. */
+static void check_reports(struct rig *r)
+{
+    static const struct exec_probe p[] = {{.kind = PROBE_EXEC, .addr = CODE + 9}, {.kind = PROBE_REPORTED}};
+    const struct exec_probe_hit *h;
+    put_bytes(r, "", 0);
+    set_probes(r, p, ARRAY_LEN(p));
+    reset(r, CODE);
+    assert_int_equal(run(r, 5), STOP_TICKS);
+    r->m->clock.now_ticks = r->m->vcpu.ticks;
+    exec_probe_report(r->m, 1);
+    exec_probe_report(r->m, 1);
+    assert_int_equal(run(r, FAR), STOP_PROBE);
+    assert_int_equal(exec_probe_hits(r->m, &h), 1);
+    assert_int_equal(h->probe, 1);
+    assert_int_equal(h->ticks, 1005);
+    assert_int_equal(r->m->vcpu.ticks, 1005);
+    exec_probe_report(r->m, 1);
+    exec_state_changed(r->m);
+    assert_int_equal(run(r, FAR), STOP_PROBE);
+    expect_exec(r, CODE + 9, 1009, 1);
+}
+static void reports(void **state) { (void)state; for_each_engine(check_reports); }
+
 /* ---- sets ---- */
 
 static void impossible_probes(void **state)
@@ -483,6 +570,9 @@ int main(void)
         cmocka_unit_test(rep_is_hit_once),
         cmocka_unit_test(aliases),
         cmocka_unit_test(both_at_once),
+        cmocka_unit_test(deliveries),
+        cmocka_unit_test(ports),
+        cmocka_unit_test(reports),
         cmocka_unit_test(impossible_probes),
         cmocka_unit_test(many_come_and_go),
     };
