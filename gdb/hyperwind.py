@@ -57,6 +57,14 @@ def last_write(argument):
         travel(f"last-write {int(value) % 2**64:#x}")
 
 
+# Stops that gdb has no packet for: (command, what follows it, what it is).
+CATCH = [
+    ("catch vector", "N[-M]", "Stop when an interrupt or exception is delivered: catch vector 14, #PF, 32-255."),
+    ("catch port", "N[-M]", "Stop when an I/O port is read or written: catch port 0x3f8, 0x20-0x21."),
+    ("catch console", "TEXT", "Stop when the guest has printed a text: catch console Kernel panic."),
+    ("catch input", "", "Stop where something that was typed reaches the guest."),
+]
+
 COMMANDS = [
     ("when", "Where in its history the guest stands.\nThe same number is in the register $icount.", show("when")),
     ("seek", "Go to a position: seek ICOUNT | P% | +N | -N | start | end | eEVENT | MARK.\nBreakpoints do not stop it.",
@@ -68,9 +76,13 @@ COMMANDS = [
     ("console", "The last lines of the guest's console up to here, each with its icount: console [LINES].", show("console")),
     ("events", "What came from outside after this position (typed bytes, time): events [N]. `seek eNUMBER` goes there.",
      show("events")),
+    ("catches", "List the catchpoints, set by " + ", ".join(name for name, _, _ in CATCH) + ".", show("catches")),
+    ("uncatch", "Take a catchpoint away: uncatch N|all.", show("uncatch")),
 ]
 
 Hyperwind()
 for command, text, action in COMMANDS:
     Relay(command, text, action)
     Relay("hyperwind " + command, text, action)
+for command, what, text in CATCH:
+    Relay(command, f"{text}\nForwards or backwards, until `uncatch`. Usage: {command} {what}".rstrip(), show(command))

@@ -7,6 +7,7 @@
 
 #include "core/base/cleanup.h"
 #include "core/base/err.h"
+#include "gdb/catch.h"
 #include "gdb/regs.h"
 
 #define SAY(m, ...) text_printf((m)->out, __VA_ARGS__)
@@ -356,6 +357,21 @@ static void cmd_events(struct monitor *m)
         SAY(m, "no more events\n");
 }
 
+static void cmd_progress(struct monitor *m)
+{
+    uint64_t ms = 0;
+    if (m->argc && strcmp(m->argv[0], "off") != 0 && (!monitor_number(m->argv[0], &ms) || !ms)) {
+        SAY(m, "%s: a number of milliseconds was expected, or off\n", m->argv[0]);
+        return;
+    }
+    if (m->argc)
+        m->target->progress_ms = ms;
+    if (m->target->progress_ms)
+        SAY(m, "long moves say every %" PRIu64 " ms where they are\n", m->target->progress_ms);
+    else
+        SAY(m, "long moves do not say where they are\n");
+}
+
 static void info_version(struct monitor *m)
 {
     SAY(m, "Hyperwind " HW_VERSION "\n");
@@ -394,6 +410,11 @@ static const struct command {
      cmd_on_step},
     {"console", "[LINES]", "the last lines (40) of the guest's console up to here", 0, 1, false, cmd_console},
     {"events", "[N]", "what came from outside after this position: the next N (10)", 0, 1, true, cmd_events},
+    {"catch", "vector N[-M]|port N[-M]|console TEXT|input", "stop at interrupts and exceptions, I/O, output, input", 1,
+     MONITOR_ARGS, false, monitor_catch},
+    {"catches", "", "the catchpoints there are", 0, 0, false, monitor_catches},
+    {"uncatch", "N|all", "take a catchpoint away", 1, 1, false, monitor_uncatch},
+    {"progress", "[MS|off]", "how often long moves say where they are", 0, 1, false, cmd_progress},
     {"checkpoints", "", "how many there are and what they take", 0, 0, true, cmd_checkpoints},
     {"stats", "", "what the timeline did so far", 0, 0, false, cmd_stats},
     {"digest", "", "a hash of registers, devices and memory: equal states have equal ones", 0, 0, false, cmd_digest},
@@ -439,6 +460,7 @@ bool gdb_monitor(struct gdb_target *target, const char *line)
     const struct command *c = find_command(name ? name : "help");
     if (!c)
         return false;
+    m.line = rest ? line + (rest - copy) + strspn(rest, blanks) : "";
     while (name && m.argc < MONITOR_ARGS && (arg = strtok_r(NULL, blanks, &rest)))
         m.argv[m.argc++] = arg;
     execute(c, &m);

@@ -13,7 +13,8 @@ enum { MONITOR_ARGS = 8 };
 struct monitor {
     struct gdb_target *target;
     struct text *out;
-    int argc;                 /* without the command's name */
+    const char *line;         /* what follows the command's name, as it was written */
+    int argc;                 /* words of it */
     char *argv[MONITOR_ARGS];
 };
 

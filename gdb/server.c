@@ -10,8 +10,10 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "core/base/cleanup.h"
+#include "gdb/catch.h"
 #include "gdb/listen.h"
 #include "gdb/regs.h"
 #include "gdb/target.h"
@@ -28,8 +30,17 @@ struct gdb_server {
     struct gdb_target target;
     bool vanished;          /* the client, without a word */
     bool running;           /* a live guest, with nobody connected */
+    bool moving;            /* at a client's request */
     bool live, over;
+    uint64_t shown_ms;      /* when progress was shown, or a move began; of the host's clock */
 };
+
+static uint64_t host_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
 
 static bool asked(void *arg)
 {
@@ -44,7 +55,7 @@ struct err *gdb_server_create(const char *where, const struct gdb_server_options
     *s = (struct gdb_server){.o = *o, .listener = -1, .client = -1};
     s->target = (struct gdb_target){
         .arch = o->i386 ? &gdb_arch_i386 : &gdb_arch_x86_64, .interrupted = asked, .interrupted_arg = s,
-        .slide = o->slide, .slide_arg = o->slide_arg,
+        .slide = o->slide, .slide_arg = o->slide_arg, .progress_ms = GDB_PROGRESS_MS,
     };
     struct err *e = listen_open(where, &s->listener, &s->address, &s->path);
     if (e) {
@@ -57,6 +68,8 @@ struct err *gdb_server_create(const char *where, const struct gdb_server_options
 
 static void drop_client(struct gdb_server *s)
 {
+    if (s->target.t)
+        gdb_catch_clear(&s->target);
     gdbs_destroy(s->target.g);
     s->target.g = NULL;
     cleanup_close(&s->client);
@@ -130,6 +143,8 @@ static void receive(struct gdb_server *s)
 {
     uint8_t bytes[65536];
     ssize_t n = recv(s->client, bytes, sizeof(bytes), 0);
+    if (n > 0 && !s->moving)
+        s->shown_ms = host_ms(); /* what comes may be a command that takes long */
     if (n > 0)
         gdbs_feed(s->target.g, bytes, (size_t)n);
     else if (!n || (errno != EAGAIN && errno != EINTR))
@@ -166,14 +181,21 @@ static struct err *serve(struct gdb_server *s, int wait_ms)
     return NULL;
 }
 
+static void show_progress(struct gdb_server *s, uint64_t from, uint64_t at, uint64_t to)
+{
+    uint64_t now = host_ms();
+    if (s->client < 0 || s->vanished || !s->target.progress_ms || now - s->shown_ms < s->target.progress_ms)
+        return;
+    s->shown_ms = now;
+    gdb_target_progress(&s->target, from, at, to);
+}
+
 bool gdb_server_interrupted(void *arg, uint64_t from, uint64_t at, uint64_t to)
 {
     struct gdb_server *s = arg;
-    (void)from;
-    (void)at;
-    (void)to;
     if (stopped(s) || !s->target.t) /* before gdb_server_run() nobody is served */
         return stopped(s);
+    show_progress(s, from, at, to);
     struct err *e = serve(s, 0);
     if (e) {
         err_destroy(e); /* serve() will say it again when the guest stands */
@@ -227,7 +249,9 @@ static void client_left(struct gdb_server *s)
 static void move(struct gdb_server *s, const struct gdbs_resume *r, int *status_out)
 {
     struct gdbs_stop stop;
+    s->moving = true;
     gdb_target_move(&s->target, r, &stop, status_out);
+    s->moving = false;
     if (!s->vanished)
         gdbs_report_stop(s->target.g, &stop);
     if (stop.kind == GDBS_STOP_EXITED || stop.kind == GDBS_STOP_SIGNALLED)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/base/err.h"
+#include "gdb/catch.h"
 #include "gdb/monitor.h"
 #include "gdb/regs.h"
 #include "gdb/stepping.h"
@@ -291,6 +292,7 @@ static void explain(struct gdb_target *target, const struct timeline_stop *stop,
     if (stop->why == TL_PROBE) {
         out->hit = break_of(target, stop->probe);
         out->addr = stop->addr;
+        gdb_catch_tell(target, stop);
     }
     if (stop->why != TL_END)
         return;
@@ -299,6 +301,18 @@ static void explain(struct gdb_target *target, const struct timeline_stop *stop,
                    stop->text);
     if (!timeline_has_past(target->t))
         ended(target, stop, out, status_out);
+}
+
+/* Backwards it is not known how far; a live guest goes nowhere in particular. */
+void gdb_target_progress(struct gdb_target *target, uint64_t from, uint64_t at, uint64_t to)
+{
+    if (!timeline_has_past(target->t))
+        return;
+    if (to < from)
+        gdbs_print(target->g, "looking back: at icount %" PRIu64 "\n", at);
+    else if (at >= from && at <= to && to > from)
+        gdbs_print(target->g, "%.0f %%: at icount %" PRIu64 " on the way to %" PRIu64 "\n",
+                   (double)(at - from) * 100 / (double)(to - from), at, to);
 }
 
 void gdb_target_move(struct gdb_target *target, const struct gdbs_resume *r, struct gdbs_stop *out, int *status_out)

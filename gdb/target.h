@@ -26,6 +26,9 @@ struct gdb_target {
     size_t link_count, link_room;
     struct gdb_mark *marks;
     size_t mark_count;
+    struct gdb_catch *catches;   /* of catch.h; NULL: none */
+    unsigned catch_ids;          /* given so far */
+    uint64_t progress_ms;        /* between two lines of progress; 0: none are wanted */
     char *armed;                 /* monitor command that the next resumption executes instead; NULL: none */
     uint64_t called_at[GDB_CALLS]; /* where the last moves began before which registers were written */
     unsigned calls;              /* how many there were */
@@ -34,9 +37,14 @@ struct gdb_target {
     bool dead;                   /* the live guest has ended */
 };
 
+enum { GDB_PROGRESS_MS = 2000 }; /* what progress_ms is to begin with */
+
 extern const struct gdbs_ops gdb_target_ops;
 
 void gdb_target_deinit(struct gdb_target *target);
+
+/* Where a move has got to, as text for the user; `from`, `at` and `to` as timeline_options.interrupted has them. */
+void gdb_target_progress(struct gdb_target *target, uint64_t from, uint64_t at, uint64_t to);
 
 /* Do what gdb asked for; out says why it stands. *status_out (of docs/exit-codes.md) is set when a live guest has
  * ended. What fails is told to the user as text, and the target then stands where it is. */

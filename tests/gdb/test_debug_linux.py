@@ -249,6 +249,49 @@ def test_untouched():
         untouched(g, end, digest)
 
 
+CAUGHT = r"Catchpoint {}: {}\n+(?:.*\n)*.*SIGTRAP"
+
+def test_events():
+    """Stops at what happens rather than at a place, in both directions; long moves say where they are."""
+    recording, _ = linux_recording()
+    end, digest = at_end(recording)
+    with debug(recording) as g:
+        g("catch console Run /init as init process", r'^Catchpoint 1: console prints "Run /init as init process"')
+        g("reverse-continue", CAUGHT.format(1, 'console prints "Run /init as init process"'))
+        last, here = g("console 1"), g.state()
+        check("Run /init as init proces" in last and "process" not in last.split("init process")[-1], last)
+        g("stepi")
+        check("Run /init as init process" in g("console 1"), "one byte on, it is printed")
+        g("reverse-stepi")
+        check(g.state() == here, "back before it")
+        g("catch vector #PF", r"^Catchpoint 2: vector 14 \(#PF\)")
+        g("catches", r"^1 +console prints", r"^2 +vector 14 \(#PF\)")
+        g("uncatch 1")
+        g("continue", CAUGHT.format(2, r"vector 14 \(#PF\)"))
+        g("info symbol $pc", r"asm_exc_page_fault")
+        g("reverse-stepi")
+        check("asm_exc_page_fault" not in g("info symbol $pc"), "not delivered yet")
+        cr2, pc = g.number("$cr2"), g.number("$pc")
+        g("stepi")
+        check(g.number("$cr2") != cr2 or g.number("$pc") != pc, "it was delivered")
+        g("uncatch all")
+        g("catches", r"there are no catchpoints")
+        g("catch port 0x40-0x43", r"^Catchpoint 3: ports 0x40 to 0x43")
+        g("reverse-continue", CAUGHT.format(3, r"port 0x4[0-3] is (written|read)"))
+        g("x/i $pc", r"=> .*\s(in|out)\b")
+        g("uncatch 3")
+        g("uncatch 3", r"there is no catchpoint 3")
+        g("catch vector 256", r"expected a vector")
+        g("catch port 65530-65536", r"expected an I/O port")
+        g("monitor catch everything", r"expected vector")
+        g("monitor progress 1", r"every 1 ms")
+        g("catch input")
+        g("reverse-continue", r"looking back: at icount \d+", GONE)
+        g("continue", r"\d+ %: at icount \d+ on the way to \d+", r"ends here")
+        g("monitor progress off", r"do not say")
+        untouched(g, end, digest)
+
+
 # ---- live ----
 
 def symbols():
@@ -291,6 +334,9 @@ def test_live():
         g("reverse-stepi", r"does not support this command")
         g.interrupt("continue", 0.1)
         check(g.frames(), "no frames")
+        g("catch console forked 20")
+        g("continue", CAUGHT.format(1, 'console prints "forked 20"'))
+        check("forked 20" in g("monitor console 1"), "the console of a live guest")
         g("detach", r"detached")
         result = live.running.finish(120).expect(0)
         check(re.search(rb"^Short: ", result.out, re.M), result.out[-1500:])

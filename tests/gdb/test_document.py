@@ -142,7 +142,7 @@ def tables():
     rows = {head: set(re.findall(r"`([a-z0-9-]+)", " ".join(re.findall(r"^\| (`.*?) \| ", body, re.M))))
             for head, body in re.findall(r"^\| ((?:monitor )?command) \| .*\n\|---.*\n((?:\|.*\n)+)", text, re.M)}
     with open(f"{SOURCE}/gdb/hyperwind.py", encoding="utf-8") as f:
-        commands = set(re.findall(r'^    \("([a-z-]+)", "', f.read(), re.M))
+        commands = set(re.findall(r'^    \("([a-z-]+)[ "]', f.read(), re.M))
     with open(f"{SOURCE}/gdb/monitor.c", encoding="utf-8") as f:
         monitor = set(re.findall(r'^    \{"([a-z0-9-]+)", "[^"]*", "', f.read(), re.M))
     assert commands and rows["command"] == commands, rows["command"] ^ commands

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
+#include "gdb/catch.h"
 #include "gdb/regs.h"
 #include "gdb/target.h"
 #include "tests/unit/fake_timeline.h"
@@ -482,6 +483,39 @@ static void test_marks(void **state)
     end(s);
 }
 
+static void test_catch(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"catch", "catch x", "catch vector", "catch vector 256", "catch vector 9-8", "catch vector #XX",
+                                        "catch vector 1-2-3", "catch port 0x10000", "catch port #PF", "catch port 1 2",
+                                        "catch console", "catch input now", "uncatch x", "uncatch 9", "progress 0", "progress x"};
+    struct session *s = begin(true, 1000, &gdb_arch_x86_64);
+    expect(monitor(s, "catches"), "no catchpoints");
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        const char *said = monitor(s, wrong[i]);
+        if (!strstr(said, "expected") && !strstr(said, "usage") && !strstr(said, "no catchpoint"))
+            fail_msg("%s: %s", wrong[i], said);
+    }
+    expect(monitor(s, "catch vector 32-255"), "Catchpoint 1: vectors 32 to 255");
+    expect(monitor(s, "catch vector gp-#pf"), "Catchpoint 2: vectors 13 to 14");
+    expect(monitor(s, "catch vector NMI"), "Catchpoint 3: vector 2 (NMI)");
+    expect(monitor(s, "catch port 0x3f8-0x3ff"), "Catchpoint 4: ports 0x3f8 to 0x3ff");
+    expect(monitor(s, "catch  console   a  text of more words than there is room for in a table"),
+           "Catchpoint 5: console prints \"a  text of more words than there is room for in a table\"");
+    expect(monitor(s, "catch input"), "Catchpoint 6: input");
+    monitor(s, "uncatch 2");
+    expect(monitor(s, "uncatch 2"), "there is no catchpoint 2");
+    expect(monitor(s, "catch vector 14"), "Catchpoint 7: vector 14 (#PF)");
+    expect(monitor(s, "catches"), "1    vectors 32 to 255\n3    vector 2 (NMI)\n4    ports");
+    expect(monitor(s, "progress"), "do not say"); /* nobody asked for it here */
+    expect(monitor(s, "progress 500"), "every 500 ms");
+    monitor(s, "uncatch all");
+    expect(monitor(s, "catches"), "no catchpoints");
+    monitor(s, "catch console left behind");
+    gdb_catch_clear(&s->target);
+    end(s);
+}
+
 static void test_last_write(void **state)
 {
     (void)state;
@@ -619,7 +653,8 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_description), cmocka_unit_test(test_register_values), cmocka_unit_test(test_pc_is_linear),
         cmocka_unit_test(test_tags), cmocka_unit_test(test_seek), cmocka_unit_test(test_marks),
-        cmocka_unit_test(test_last_write), cmocka_unit_test(test_looks), cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_catch), cmocka_unit_test(test_last_write), cmocka_unit_test(test_looks),
+        cmocka_unit_test(test_pages),
         cmocka_unit_test(test_exec_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
