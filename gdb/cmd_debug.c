@@ -155,6 +155,8 @@ static struct err *go_there(struct debug *d)
     struct err *e = parse_at(d->o->at, end, &at);
     if (!e)
         e = timeline_seek(d->t, at, &stop);
+    if (e && err_code(e) == ERR_DIVERGED)
+        return err_wrap(e, "%s: look at what comes before with --at TICK", d->o->file);
     if (!e)
         e = look_for_kernel(d, &found);
     if (e || found || at == end)
@@ -262,6 +264,8 @@ static struct err *with_gdb(struct debug *d, int *status)
             kill(pid, SIGKILL);
     if (!e && WIFEXITED(how) && WEXITSTATUS(how) == 127)
         return err_new(ERR_HOST, "there was no gdb to serve");
+    if (!e && !told && WIFSIGNALED(how))
+        return err_new(ERR_HOST, "gdb was killed by signal %d", WTERMSIG(how));
     *status = e || !WIFEXITED(how) ? 0 : WEXITSTATUS(how);
     return e;
 }

@@ -8,7 +8,7 @@ from gdbtest import COMMON, Live, debug, run_all
 import hwtest
 from gdb_guests import (GONE, at_end, back_and_forth_over_writes, c_guest, c_recording, recorded, refuses_changes,
                         same_as_forwards, stops, system_registers, untouched, walk)
-from hwtest import check, check_replay, path, rng
+from hwtest import check, check_replay, path, rng, run
 
 
 def test_forwards():
@@ -318,6 +318,18 @@ def test_leaving():
 
 def live_c(kind="run", *options):
     return Live(kind, *options, "--gdb-wait", *c_guest())
+
+
+def test_failures():
+    """A gdb that is killed is told; a replay that diverges can be looked at up to there."""
+    recording = c_recording()
+    killed = run("debug", recording, "--", "-batch", "-ex", "shell kill -9 $PPID").expect(hwtest.HOST)
+    check(killed.lines()[-1] == "hyperwind: gdb was killed by signal 9", killed.err)
+    wrong = ("debug", "--engine", "dbt:wrong=2000000", recording)
+    diverged = run(*wrong, "--", "-batch").expect(hwtest.DIVERGED)
+    check(re.search(r"with --at TICK: replay diverged between ticks \d+ and \d+$", diverged.err.strip()), diverged.err)
+    looked = run(*wrong, "--at", "1999999", "--", "-batch", "-ex", "stepi", "-ex", "when").expect(0)
+    check(b"icount 2000000 of" in looked.out, looked.out)
 
 
 def test_live():
