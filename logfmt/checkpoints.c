@@ -1,7 +1,8 @@
 /* logfmt/checkpoints.c: the checkpoints of an open recording.
  *
- * No index names them: their frames fill the gaps between event frames, so whoever walks over the headers there finds them.
- * A checkpoint is complete with its state frame; page frames without one are what a recorder left behind that died. */
+ * No index names them: their frames fill the gaps between event frames, so whoever walks over the headers there finds
+ * them. A checkpoint is complete with its state frame; page frames without one are what a recorder left behind that
+ * died. */
 #include "logfmt/reader.h"
 
 struct checkpoint_entry {
@@ -79,32 +80,79 @@ static struct err *corrupt_checkpoint(const struct log_reader *r, uint64_t offse
     return err_new(ERR_CORRUPT, "%s is damaged: checkpoint frame at offset %" PRIu64 ": %s", r->name, offset, reason);
 }
 
-/* A checkpoint frame of this part, into r->raw. */
-static struct err *pull_part(struct log_reader *r, uint64_t offset, enum checkpoint_part part)
+/* A checkpoint frame into r->raw. */
+static struct err *pull_part(struct log_reader *r, uint64_t offset, unsigned *part)
 {
     struct pulled p;
     struct err *e = pull_frame(r, offset, &p);
-    if (!e && !p.fault && (p.frame.type != FRAME_CHECKPOINT || p.frame.events != part))
+    if (!e && !p.fault && p.frame.type != FRAME_CHECKPOINT)
         pulled_fault(&p, FAULT_BAD, "it is another frame than it should be");
     r->loaded = false; /* the payload takes the place of the events */
     if (!e && !p.fault)
         e = pull_payload(r, &p);
     if (e)
         return e;
+    *part = p.frame.events;
     return p.fault ? corrupt_checkpoint(r, offset, p.reason) : NULL;
 }
 
-/* *ok: the list is what it says, ascending. */
-static struct err *read_page_list(struct log_reader *r, struct cursor *c, uint64_t pages, bool *ok)
+/* A checkpoint's list of pages while it is read. */
+struct listing {
+    uint64_t page;             /* the last one */
+    uint64_t content, end;     /* numbers: of the next content stored with this checkpoint; the first behind them */
+    struct page_places places;
+};
+
+/* Where the content with this number is. False: in no frame that comes before the end of this checkpoint. */
+static bool locate(const struct log_reader *r, const struct listing *l, uint64_t number,
+                   struct log_checkpoint_page *out)
 {
-    uint64_t number = 0;
+    if (number >= l->end)
+        return false;
+    out->kind = LOG_PAGE_STORED;
+    out->at = ((const uint64_t *)(const void *)r->checkpoint_frames.data)[number / LOG_CHECKPOINT_FRAME_PAGES];
+    out->slot = number % LOG_CHECKPOINT_FRAME_PAGES;
+    return true;
+}
+
+static bool read_page(const struct log_reader *r, struct cursor *c, struct listing *l, struct log_checkpoint_page *out)
+{
+    uint64_t v = cursor_varint(c), number = 0;
+    enum checkpoint_page kind = v & ((1 << CHECKPOINT_PAGE_BITS) - 1);
+    if (kind == CHECKPOINT_PAGE_KNOWN || kind == CHECKPOINT_PAGE_FIRST)
+        number = page_place_decode(&l->places, kind, cursor_varint(c));
+    l->page += v >> CHECKPOINT_PAGE_BITS;
+    *out = (struct log_checkpoint_page){.page = (uint32_t)l->page};
+    if (c->bad || l->page > UINT32_MAX)
+        return false;
+    switch (kind) {
+    case CHECKPOINT_PAGE_STORED:
+        return locate(r, l, l->content++, out);
+    case CHECKPOINT_PAGE_ZERO:
+        out->kind = LOG_PAGE_ZERO;
+        return true;
+    case CHECKPOINT_PAGE_KNOWN:
+        return locate(r, l, number, out);
+    case CHECKPOINT_PAGE_FIRST:
+        out->kind = LOG_PAGE_FIRST;
+        out->at = number;
+        return number <= UINT32_MAX;
+    }
+    return false;
+}
+
+/* *ok: the list is what it says, ascending. */
+static struct err *read_page_list(struct log_reader *r, struct cursor *c, uint64_t pages,
+                                  const struct checkpoint_entry *entry, bool *ok)
+{
+    struct listing l = {.content = (uint64_t)entry->frames_at * LOG_CHECKPOINT_FRAME_PAGES,
+                        .end = (uint64_t)(entry->frames_at + entry->frames) * LOG_CHECKPOINT_FRAME_PAGES};
     r->checkpoint_pages.len = 0;
     *ok = pages <= cursor_left(c);
     for (uint64_t i = 0; *ok && i < pages; i++) {
-        uint64_t v = cursor_varint(c);
-        number += v >> 1;
-        *ok = !c->bad && number <= UINT32_MAX && (v >> 1 || !i);
-        struct log_checkpoint_page page = {(uint32_t)number, v & 1};
+        uint64_t before = l.page;
+        struct log_checkpoint_page page;
+        *ok = read_page(r, c, &l, &page) && (l.page > before || !i);
         if (*ok && !buf_put(&r->checkpoint_pages, &page, sizeof(page)))
             return no_memory(r);
     }
@@ -115,29 +163,31 @@ struct err *log_reader_checkpoint(struct log_reader *r, size_t i, struct log_che
 {
     const struct checkpoint_entry entry = ((const struct checkpoint_entry *)r->checkpoints.data)[i];
     bool ok;
-    struct err *e = pull_part(r, entry.offset, CHECKPOINT_STATE);
+    unsigned part;
+    struct err *e = pull_part(r, entry.offset, &part);
     if (e)
         return e;
+    if (part != CHECKPOINT_STATE) /* the file changes under our eyes */
+        return corrupt_checkpoint(r, entry.offset, "it is no state");
     struct cursor c = {r->raw.data, r->raw.data + r->raw.len, false};
     uint64_t frames = cursor_varint(&c), pages = cursor_varint(&c);
-    e = read_page_list(r, &c, pages, &ok);
+    e = read_page_list(r, &c, pages, &entry, &ok);
     if (e)
         return e;
     if (!ok || c.bad || frames != entry.frames)
         return corrupt_checkpoint(r, entry.offset, "its list of pages is malformed");
     *out = (struct log_checkpoint){.pos = entry.pos, .state = c.p, .state_len = cursor_left(&c), .pages = (size_t)pages,
-                                   .page = (const struct log_checkpoint_page *)(const void *)r->checkpoint_pages.data,
-                                   .content = (const uint64_t *)(const void *)r->checkpoint_frames.data + entry.frames_at,
-                                   .content_frames = entry.frames};
+                                   .page = (const struct log_checkpoint_page *)(const void *)r->checkpoint_pages.data};
     return NULL;
 }
 
 struct err *log_reader_checkpoint_content(struct log_reader *r, uint64_t offset, const uint8_t **data, size_t *pages)
 {
-    struct err *e = pull_part(r, offset, CHECKPOINT_PAGES);
+    unsigned part;
+    struct err *e = pull_part(r, offset, &part);
     if (e)
         return e;
-    if (!r->raw.len || r->raw.len % LOG_CHECKPOINT_PAGE)
+    if (part != CHECKPOINT_PAGES || !r->raw.len || r->raw.len % LOG_CHECKPOINT_PAGE)
         return corrupt_checkpoint(r, offset, "it does not hold whole pages");
     *data = r->raw.data;
     *pages = r->raw.len / LOG_CHECKPOINT_PAGE;

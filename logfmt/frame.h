@@ -64,9 +64,37 @@ enum {
 
 enum checkpoint_part {
     CHECKPOINT_PAGES = 1, /* contents of pages */
-    CHECKPOINT_STATE = 2, /* varints: page frames before this one, pages, each page's number less the one before times
-                             two, plus one when it is zero; then the state, to the end */
+    CHECKPOINT_STATE = 3, /* varints: page frames before this one, pages, the list of them; then the state */
 };
+
+/* An entry of that list is a varint with the page's number, less that of the one before, and where its content is. */
+enum checkpoint_page {
+    CHECKPOINT_PAGE_STORED, /* the next in the page frames of this checkpoint */
+    CHECKPOINT_PAGE_ZERO,   /* nowhere: all zero */
+    CHECKPOINT_PAGE_KNOWN,  /* a varint follows: a content in the frames of this checkpoint or of one before */
+    CHECKPOINT_PAGE_FIRST,  /* a varint follows: a page as it was at tick 0 */
+};
+enum { CHECKPOINT_PAGE_BITS = 2 };
+static inline uint64_t page_entry(uint32_t step, enum checkpoint_page kind)
+{
+    return (uint64_t)step << CHECKPOINT_PAGE_BITS | kind;
+}
+
+/* References go on where the one before of the same kind ended: what follows each other there mostly does so here as
+ * well. */
+struct page_places { uint64_t next[CHECKPOINT_PAGE_FIRST + 1]; };
+static inline uint64_t page_place_encode(struct page_places *p, enum checkpoint_page kind, uint64_t number)
+{
+    uint64_t v = zigzag(number - p->next[kind]);
+    p->next[kind] = number + 1;
+    return v;
+}
+static inline uint64_t page_place_decode(struct page_places *p, enum checkpoint_page kind, uint64_t v)
+{
+    uint64_t number = p->next[kind] + unzigzag(v);
+    p->next[kind] = number + 1;
+    return number;
+}
 
 struct frame {
     uint8_t type, flags;

@@ -103,10 +103,12 @@ struct log_checkpoint_source {
     void *arg;
 };
 /* What `c` points at is copied and may change afterwards: a thread of the writer's own writes it, while events go on being
- * added. Errors of that come with the next call that writes. *written: false when it is too large for the format (more
- * than some 300,000 pages): nothing was written then. */
+ * added. Content that the recording has already is not stored again. Errors come with the next call that writes.
+ * *written: false when it is too large for the format (more than some 300,000 pages): nothing was written then. */
 must_check struct err *log_writer_checkpoint(struct log_writer *w, uint64_t ticks, const struct log_checkpoint_source *c,
                                              bool *written);
+/* Before the first checkpoint: what a page holds at tick 0, which whoever reads checkpoints knows. */
+must_check struct err *log_writer_first_page(struct log_writer *w, uint32_t page, const uint8_t *content);
 
 /* Hand everything buffered to the kernel: from here on it survives the death of this process. Cheap when empty. */
 must_check struct err *log_writer_flush(struct log_writer *w);
@@ -181,18 +183,27 @@ must_check struct err *log_reader_seek_ticks(struct log_reader *r, uint64_t tick
 /* Checkpoints, in the order of their positions. Looking for them costs a look at each of their frames' headers. One that is
  * damaged ends the list. */
 must_check struct err *log_reader_find_checkpoints(struct log_reader *r, size_t *count_out);
+enum log_page_kind {
+    LOG_PAGE_STORED, /* `at`: its frame, for log_reader_checkpoint_content(); `slot`: which of the contents there */
+    LOG_PAGE_ZERO,
+    LOG_PAGE_FIRST,  /* as the page `at` was at tick 0 */
+};
+struct log_checkpoint_page {
+    uint32_t page;
+    uint16_t slot;
+    enum log_page_kind kind;
+    uint64_t at;
+};
 struct log_checkpoint {
     struct log_pos pos;        /* seq: of the event that follows */
     const uint8_t *state;      /* borrowed until the next call on `r`, as is `page` */
     size_t state_len;
-    const struct log_checkpoint_page { uint32_t page; bool zero; } *page;
+    const struct log_checkpoint_page *page; /* by ascending number */
     size_t pages;
-    const uint64_t *content;   /* where its page frames are, for log_reader_checkpoint_content(); lives as long as `r` */
-    size_t content_frames;
 };
 must_check struct err *log_reader_checkpoint(struct log_reader *r, size_t i, struct log_checkpoint *out);
-/* The contents of LOG_CHECKPOINT_FRAME_PAGES pages (fewer in a checkpoint's last frame), of those that are not zero, in
- * their order. *data is borrowed until the next call on `r`. */
+/* All contents of a page frame, LOG_CHECKPOINT_FRAME_PAGES or fewer: a slot may lie beyond. *data is borrowed until the
+ * next call on `r`. */
 must_check struct err *log_reader_checkpoint_content(struct log_reader *r, uint64_t offset, const uint8_t **data,
                                                      size_t *pages);
 

@@ -7,55 +7,21 @@
  *  (4) The footer is the last thing written; a recording is closed exactly when it has one.
  *  (5) After a failed write the file is cut back to its last whole frame, and nothing is ever written again.
  *  (6) While a thread writes a checkpoint, the file, the scratch buffers and `failed` are its own. The recorder goes on
- *      collecting events, which needs none of them; whoever does joins the thread first (settle()). */
+ *      collecting events, which needs none of them; whoever does joins the thread first (writer_settle()). */
+#include "logfmt/writer.h"
+
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
-#include <zstd.h>
 
 #include "core/base/check.h"
 #include "core/base/hash.h"
-#include "logfmt/codec.h"
 #include "logfmt/file.h"
-#include "logfmt/frame.h"
 
 enum {
     FRAME_TARGET_LEN = 64 << 10, /* a frame is written when its events reach this many bytes */
     EVENTS_LEVEL = 12,           /* zstd levels: a frame of events is small, so a high one costs nothing */
     CONTENT_LEVEL = 3,
-};
-
-/* A checkpoint on its way to the file: what it was when it was taken, because the guest goes on. */
-struct checkpoint_job {
-    bool running; /* by `thread` */
-    pthread_t thread;
-    struct log_pos at;
-    struct buf pages;        /* contents that are not written yet */
-    struct buf list, state;  /* which pages they are; the last frame */
-};
-
-struct log_writer {
-    struct log_sink sink;
-    char *name;
-    uint64_t salt;
-    uint64_t len; /* bytes of the file: whole frames only */
-    uint64_t frames;
-    struct err *failed; /* (5); NULL while all is well */
-    bool finished;
-
-    ZSTD_CCtx *zstd;
-    struct encoder encoder;
-    struct log_pos first; /* of the frame being collected */
-    uint64_t next_seq, last_ticks;
-    struct buf payload, frame; /* scratch */
-
-    struct buf index; /* struct index_entry[] */
-    size_t blob_count;
-    struct blob_entry blobs[LOG_BLOBS_MAX];
-
-    struct checkpoint_job job;
 };
 
 /* (5). Takes over `e` and returns another of the same text. */
@@ -66,7 +32,7 @@ static struct err *fail(struct log_writer *w, struct err *e)
     return err_new(err_code(e), "%s", err_message(e));
 }
 
-static struct err *fail_memory(struct log_writer *w)
+struct err *writer_fail_memory(struct log_writer *w)
 {
     return fail(w, err_new(ERR_HOST, "out of memory while writing the recording %s", w->name));
 }
@@ -105,36 +71,27 @@ static bool pack(struct log_writer *w, struct frame *f, const uint8_t *raw, int 
     return true;
 }
 
-/* level: of zstd, 0 stores. */
-static struct err *write_frame(struct log_writer *w, struct frame f, const uint8_t *raw, size_t raw_len, int level)
+struct err *writer_send(struct log_writer *w, struct frame f, uint8_t *bytes)
 {
-    f.raw_len = (uint32_t)raw_len;
-    if (!pack(w, &f, raw, level))
-        return fail_memory(w);
-    f.payload_sum = hash64(w->frame.data + FRAME_HEADER_LEN, f.stored_len, w->salt);
-    frame_header_encode(&f, w->salt, w->frame.data);
-    struct err *e = write_all(w, w->frame.data, FRAME_HEADER_LEN + f.stored_len); /* (2) */
+    f.payload_sum = hash64(bytes + FRAME_HEADER_LEN, f.stored_len, w->salt);
+    frame_header_encode(&f, w->salt, bytes);
+    struct err *e = write_all(w, bytes, FRAME_HEADER_LEN + f.stored_len); /* (2) */
     if (e)
         return fail(w, e);
     w->frames++;
     return NULL;
 }
 
-/* (6) */
-static void settle(struct log_writer *w)
+struct err *writer_frame(struct log_writer *w, struct frame f, const uint8_t *raw, size_t raw_len, int level)
 {
-    if (!w->job.running)
-        return;
-    pthread_join(w->job.thread, NULL);
-    w->job.running = false;
-    buf_deinit(&w->job.pages); /* a boot's first checkpoint is large, those behind it are not */
-    w->job.pages = (struct buf){0};
+    f.raw_len = (uint32_t)raw_len;
+    return pack(w, &f, raw, level) ? writer_send(w, f, w->frame.data) : writer_fail_memory(w);
 }
 
 /* Every public function that writes begins with this: (5), (6), and nothing follows log_writer_finish(). */
-static struct err *check_usable(struct log_writer *w)
+struct err *writer_check_usable(struct log_writer *w)
 {
-    settle(w);
+    writer_settle(w);
     CHECK(!w->finished, "the recording %s is closed already", w->name);
     return w->failed ? err_new(err_code(w->failed), "%s", err_message(w->failed)) : NULL;
 }
@@ -181,7 +138,7 @@ void log_writer_destroy(struct log_writer *w)
 {
     if (!w)
         return;
-    settle(w);
+    writer_settle(w);
     w->sink.close(w->sink.self);
     err_destroy(w->failed);
     encoder_deinit(&w->encoder);
@@ -189,9 +146,8 @@ void log_writer_destroy(struct log_writer *w)
     buf_deinit(&w->payload);
     buf_deinit(&w->frame);
     buf_deinit(&w->index);
-    buf_deinit(&w->job.pages);
-    buf_deinit(&w->job.list);
-    buf_deinit(&w->job.state);
+    writer_job_deinit(&w->job);
+    known_deinit(&w->known);
     free(w->name);
     free(w);
 }
@@ -203,7 +159,7 @@ static struct err *write_pieces(struct log_writer *w, const uint8_t *data, struc
     for (uint64_t done = 0; done < b->blob.len; b->pieces++) {
         size_t len = MIN(b->blob.len - done, (uint64_t)LOG_FRAME_RAW_MAX);
         struct frame f = {.type = FRAME_CONTENT, .first.ticks = done};
-        struct err *e = write_frame(w, f, data + done, len, CONTENT_LEVEL);
+        struct err *e = writer_frame(w, f, data + done, len, CONTENT_LEVEL);
         if (e)
             return e;
         done += len;
@@ -223,7 +179,7 @@ static const struct blob_entry *find_content(const struct log_writer *w, const s
 
 struct err *log_writer_blob(struct log_writer *w, const char *role, const void *data, uint64_t len)
 {
-    struct err *e = check_usable(w);
+    struct err *e = writer_check_usable(w);
     if (e)
         return e;
     CHECK(w->next_seq == 0 && w->blob_count < LOG_BLOBS_MAX, "content %s comes too late or is too much", role);
@@ -245,30 +201,30 @@ struct err *log_writer_blob(struct log_writer *w, const char *role, const void *
     }
     w->payload.len = 0;
     if (!blob_entry_encode(b, &w->payload))
-        return fail_memory(w);
+        return writer_fail_memory(w);
     w->blob_count++;
-    return write_frame(w, (struct frame){.type = FRAME_BLOB}, w->payload.data, w->payload.len, 0);
+    return writer_frame(w, (struct frame){.type = FRAME_BLOB}, w->payload.data, w->payload.len, 0);
 }
 
 /* ---- Events ---- */
 
-static struct err *flush_events(struct log_writer *w)
+struct err *log_writer_flush(struct log_writer *w)
 {
-    struct err *e = check_usable(w);
+    struct err *e = writer_check_usable(w);
     if (e || w->encoder.events == 0)
         return e;
     struct frame f = {.type = FRAME_EVENTS, .events = (uint16_t)w->encoder.events, .first = w->first};
     struct index_entry entry = {w->len, w->first};
     w->payload.len = 0;
     if (!encoder_take(&w->encoder, &w->payload) || !buf_put(&w->index, &entry, sizeof(entry)))
-        return fail_memory(w);
-    return write_frame(w, f, w->payload.data, w->payload.len, EVENTS_LEVEL);
+        return writer_fail_memory(w);
+    return writer_frame(w, f, w->payload.data, w->payload.len, EVENTS_LEVEL);
 }
 
 struct err *log_writer_event(struct log_writer *w, uint64_t ticks, const struct log_event *ev)
 {
     /* (6): a failure of the thread is told by the next flush. */
-    struct err *e = w->job.running ? NULL : check_usable(w);
+    struct err *e = w->job.running ? NULL : writer_check_usable(w);
     if (e)
         return e;
     CHECK(ticks >= w->last_ticks && ticks < INT64_MAX, "event at %" PRIu64 " after one at %" PRIu64, ticks,
@@ -276,124 +232,13 @@ struct err *log_writer_event(struct log_writer *w, uint64_t ticks, const struct 
     if (w->encoder.events == 0)
         w->first = (struct log_pos){w->next_seq, ticks};
     if (!encoder_add(&w->encoder, ticks, ev)) {
-        e = check_usable(w);
-        return e ? e : fail_memory(w);
+        e = writer_check_usable(w);
+        return e ? e : writer_fail_memory(w);
     }
     w->next_seq++;
     w->last_ticks = ticks;
     bool full = w->encoder.len >= FRAME_TARGET_LEN || w->encoder.events == LOG_FRAME_EVENTS_MAX;
-    return full ? flush_events(w) : NULL;
-}
-
-struct err *log_writer_flush(struct log_writer *w)
-{
-    return flush_events(w);
-}
-
-/* ---- Checkpoints ---- */
-
-enum {
-    CHECKPOINT_LEVEL = 1,         /* they are many bytes, in the middle of a recording */
-    JOB_PAGES_MAX = 16384,        /* that wait in memory for the thread; what is more is written before */
-    PART_LEN = LOG_CHECKPOINT_FRAME_PAGES * LOG_CHECKPOINT_PAGE,
-};
-
-static struct err *write_part(struct log_writer *w, enum checkpoint_part part, const uint8_t *raw, size_t len)
-{
-    struct frame f = {.type = FRAME_CHECKPOINT, .flags = FRAME_SKIPPABLE, .events = (uint16_t)part, .first = w->job.at};
-    return write_frame(w, f, raw, len, CHECKPOINT_LEVEL);
-}
-
-static struct err *write_pages(struct log_writer *w)
-{
-    struct buf *pages = &w->job.pages;
-    struct err *e = NULL;
-    for (size_t done = 0; done < pages->len && !e; done += PART_LEN)
-        e = write_part(w, CHECKPOINT_PAGES, pages->data + done, MIN(pages->len - done, (size_t)PART_LEN));
-    pages->len = 0;
-    return e;
-}
-
-static void *write_job(void *arg)
-{
-    struct log_writer *w = arg;
-    struct err *e = write_pages(w);
-    if (!e)
-        e = write_part(w, CHECKPOINT_STATE, w->job.state.data, w->job.state.len);
-    err_destroy(e); /* (5): w->failed has it */
-    return NULL;
-}
-
-/* Pages that are not zero, and the list of all. *frames: how many frames they will have taken. */
-static struct err *copy_pages(struct log_writer *w, const struct log_checkpoint_source *c, size_t *frames)
-{
-    struct checkpoint_job *job = &w->job;
-    uint32_t before = 0;
-    size_t copied = 0;
-    struct err *e = NULL;
-    job->pages.len = job->list.len = 0;
-    for (size_t i = 0; i < c->pages && !e; before = c->page[i++]) {
-        const uint8_t *data = c->content(c->arg, c->page[i]);
-        if (data && job->pages.len == (size_t)JOB_PAGES_MAX * LOG_CHECKPOINT_PAGE)
-            e = write_pages(w);
-        if (!buf_put_varint(&job->list, (uint64_t)(c->page[i] - before) << 1 | !data) ||
-            (data && !buf_put(&job->pages, data, LOG_CHECKPOINT_PAGE)))
-            return e ? e : fail_memory(w);
-        copied += data != NULL;
-    }
-    *frames = (copied + LOG_CHECKPOINT_FRAME_PAGES - 1) / LOG_CHECKPOINT_FRAME_PAGES;
-    return e;
-}
-
-static bool put_state(struct log_writer *w, const struct log_checkpoint_source *c, size_t frames)
-{
-    struct buf *out = &w->job.state;
-    out->len = 0;
-    return buf_put_varint(out, frames) && buf_put_varint(out, c->pages) &&
-           buf_put(out, w->job.list.data, w->job.list.len) && buf_put(out, c->state, c->state_len);
-}
-
-/* On a thread, that takes no signals meant for the program; without one, here. */
-static void start_job(struct log_writer *w)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    w->job.running = pthread_create(&w->job.thread, NULL, write_job, w) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!w->job.running)
-        write_job(w);
-}
-
-/* Bytes of the list of pages. */
-static size_t page_list_len(const struct log_checkpoint_source *c)
-{
-    size_t len = 0;
-    uint32_t before = 0;
-    for (size_t i = 0; i < c->pages; before = c->page[i++])
-        for (uint64_t v = (uint64_t)(c->page[i] - before) << 1; v || !len; v >>= 7)
-            len++;
-    return len;
-}
-
-struct err *log_writer_checkpoint(struct log_writer *w, uint64_t ticks, const struct log_checkpoint_source *c, bool *written)
-{
-    struct err *e = check_usable(w);
-    size_t frames = 0;
-    *written = !e && page_list_len(c) + c->state_len + 2 * VARINT_MAX < LOG_FRAME_RAW_MAX;
-    if (e || !*written)
-        return e;
-    CHECK(ticks >= w->last_ticks, "a checkpoint at %" PRIu64 " after an event at %" PRIu64, ticks, w->last_ticks);
-    e = flush_events(w);
-    w->job.at = (struct log_pos){w->next_seq, ticks};
-    if (!e)
-        e = copy_pages(w, c, &frames);
-    if (e)
-        return e;
-    if (!put_state(w, c, frames))
-        return fail_memory(w);
-    start_job(w);
-    return NULL;
+    return full ? log_writer_flush(w) : NULL;
 }
 
 /* ---- The end ---- */
@@ -407,8 +252,8 @@ static struct err *write_index(struct log_writer *w)
         struct index_entry prev = {0};
         for (w->payload.len = 0; i < count && w->payload.len + 3 * VARINT_MAX <= LOG_FRAME_RAW_MAX; prev = entries[i++])
             if (!index_entry_encode(&entries[i], &prev, &w->payload))
-                return fail_memory(w);
-        struct err *e = write_frame(w, f, w->payload.data, w->payload.len, EVENTS_LEVEL);
+                return writer_fail_memory(w);
+        struct err *e = writer_frame(w, f, w->payload.data, w->payload.len, EVENTS_LEVEL);
         if (e)
             return e;
     }
@@ -421,16 +266,16 @@ static struct err *write_footer(struct log_writer *w, uint64_t index_offset, uin
     struct footer footer = {index_offset, w->index.len / sizeof(struct index_entry), w->frames};
     footer_encode(&footer, payload);
     struct frame f = {.type = FRAME_FOOTER, .first = {w->next_seq, final_ticks}};
-    return write_frame(w, f, payload, sizeof(payload), 0);
+    return writer_frame(w, f, payload, sizeof(payload), 0);
 }
 
 struct err *log_writer_finish(struct log_writer *w, uint64_t final_ticks)
 {
-    struct err *e = check_usable(w);
+    struct err *e = writer_check_usable(w);
     if (e)
         return e;
     CHECK(final_ticks >= w->last_ticks, "the end at %" PRIu64 " lies before the last event", final_ticks);
-    e = flush_events(w);
+    e = log_writer_flush(w);
     uint64_t index_offset = w->len;
     if (!e)
         e = write_index(w);
@@ -449,6 +294,6 @@ uint64_t log_writer_next_seq(const struct log_writer *w) { return w->next_seq; }
 
 uint64_t log_writer_file_len(struct log_writer *w)
 {
-    settle(w);
+    writer_settle(w);
     return w->len;
 }

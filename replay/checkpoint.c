@@ -26,10 +26,12 @@ struct checkpoint {
 
 struct version {
     uint64_t ticks;
-    uint8_t *data;     /* NULL: all zero, unless it is to be read first */
+    uint8_t *data;     /* NULL: all zero, unless it is had from elsewhere: */
     uint32_t packed;   /* bytes of `data`, which is malloc'd then and one zstd frame; 0: it is a page of a slab */
-    uint64_t frame;    /* of a stored one that is not zero: where the recording has it; 0 otherwise */
+    uint64_t frame;    /* where the recording has it, 0 when it has not; it is read when it is wanted */
     uint16_t slot;     /* its place there */
+    bool first;        /* it is what the page `of` held at tick 0 */
+    uint32_t of;
 };
 struct versions { struct version *v; uint32_t count, cap; }; /* of one page, oldest first */
 
@@ -173,11 +175,18 @@ static struct version *newest(const struct checkpoints *c, uint32_t page, uint64
     return i ? &vs->v[i - 1] : NULL;
 }
 
+/* The version with the page's content at `ticks`, NULL: zeroes. Those of tick 0 stay, and are had from nowhere else. */
+static struct version *source(const struct checkpoints *c, uint32_t page, uint64_t ticks)
+{
+    struct version *v = newest(c, page, ticks);
+    return v && v->first ? newest(c, v->of, 0) : v;
+}
+
 /* What the page held at the checkpoint at `ticks`; *out NULL: zeroes, as before anything was written. Valid until the next
  * call. */
 static bool content_at(struct checkpoints *c, uint32_t page, uint64_t ticks, const uint8_t **out)
 {
-    struct version *v = newest(c, page, ticks);
+    struct version *v = source(c, page, ticks);
     *out = NULL;
     if (v && v->frame && !v->data && !fetch(c, &v, 1))
         return false;
@@ -507,19 +516,21 @@ struct err *checkpoints_take(struct checkpoints *c, enum checkpoint_kind kind, c
 /* The version of each page, and where its content is. */
 static bool import_pages(struct checkpoints *c, struct checkpoint *p, const struct log_checkpoint *from)
 {
-    size_t stored = 0;
     for (size_t i = 0; i < from->pages; i++) {
+        const struct log_checkpoint_page *page = &from->page[i];
         struct version v = {.ticks = p->ticks};
-        size_t frame = stored / LOG_CHECKPOINT_FRAME_PAGES;
-        if (!from->page[i].zero) {
-            if (frame >= from->content_frames)
+        if (page->kind == LOG_PAGE_STORED) {
+            v.frame = page->at;
+            v.slot = page->slot;
+        } else if (page->kind == LOG_PAGE_FIRST) {
+            if (page->at >= c->m->mem.ram_pages)
                 return false;
-            v.frame = from->content[frame];
-            v.slot = (uint16_t)(stored++ % LOG_CHECKPOINT_FRAME_PAGES);
+            v.first = true;
+            v.of = (uint32_t)page->at;
         }
-        if (from->page[i].page >= c->m->mem.ram_pages || !version_insert(c, from->page[i].page, v))
+        if (page->page >= c->m->mem.ram_pages || !version_insert(c, page->page, v))
             return false;
-        p->page[p->page_count++] = from->page[i].page;
+        p->page[p->page_count++] = page->page;
     }
     return true;
 }

@@ -32,7 +32,7 @@ static struct err *checkpoint(struct indexing *x, struct replayer *r)
     struct err *e = recording_copy_events(x->from, mark.seq, x->to);
     uint64_t before = log_writer_file_len(x->to);
     if (!e)
-        e = stored_writer_take(x->stored, x->to, &mark);
+        e = stored_writer_take(x->stored, &mark);
     x->count += log_writer_file_len(x->to) != before; /* one that a recording cannot hold was not written */
     return e;
 }
@@ -45,9 +45,11 @@ static struct err *replay_all(struct indexing *x, const struct options *o, struc
     struct progress p;
     struct session s = {.machine = vm->machine, .engine = vm->engine, .hook = {.ticks = UINT64_MAX},
                         .progress = progress_show, .progress_arg = &p};
-    struct err *e = replayer_begin(r, vm->machine);
+    struct err *e = stored_writer_create(vm->machine, x->to, &x->stored);
     if (!e)
-        e = stored_writer_create(vm->machine, &x->stored);
+        e = replayer_begin(r, vm->machine);
+    if (!e)
+        e = stored_writer_begin(x->stored);
     progress_start(&p, "indexing", replayer_end(r).ticks);
     while (!e && end == END_LIMIT && vm->machine->vcpu.ticks < replayer_limit(r)) {
         uint64_t next = (vm->machine->vcpu.ticks / every + 1) * every;

@@ -113,7 +113,7 @@ static struct err *checkpoint_if_due(struct recorder *r)
                                  .output_bytes = r->output_bytes, .console_bytes = r->console_bytes,
                                  .memory_digest = r->memory_digest, .good = r->good, .good_memory = r->good_memory,
                                  .rep_begun = exec_rep_begun(r->m)};
-    struct err *e = stored_writer_take(r->stored, r->w, &mark);
+    struct err *e = stored_writer_take(r->stored, &mark);
     r->checkpoint_host_ns = live_host_ns();
     r->checkpoint_ticks = r->m->vcpu.ticks;
     return e;
@@ -250,10 +250,12 @@ struct err *recorder_begin(struct recorder *r, struct machine *m)
     r->m = m;
     r->next_digest = RECORD_DIGEST_TICKS;
     struct err *e = digester_create(m, &r->digester);
+    if (!e && r->checkpoint_ns)
+        e = stored_writer_create(m, r->w, &r->stored);
     if (!e)
         e = write_state_digest(r);
-    if (!e && r->checkpoint_ns)
-        e = stored_writer_create(m, &r->stored);
+    if (!e && r->stored)
+        e = stored_writer_begin(r->stored);
     r->checkpoint_host_ns = live_host_ns();
     return e ? e : log_writer_flush(r->w);
 }

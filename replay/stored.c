@@ -15,6 +15,7 @@ enum {
 
 struct stored_writer {
     struct machine *m;
+    struct log_writer *w;
     struct dirty_set dirty;
     uint8_t *state;
     size_t state_len;
@@ -56,7 +57,7 @@ static const uint8_t *content(void *arg, uint32_t page)
     return page_is_zero(p) ? NULL : p;
 }
 
-struct err *stored_writer_take(struct stored_writer *s, struct log_writer *w, const struct replayer_mark *mark)
+struct err *stored_writer_take(struct stored_writer *s, const struct replayer_mark *mark)
 {
     bool written;
     mem_dirty_collect(&s->m->mem);
@@ -66,18 +67,19 @@ struct err *stored_writer_take(struct stored_writer *s, struct log_writer *w, co
                                       .pages = s->dirty.count, .content = content, .arg = s};
     while (c.pages && c.page[c.pages - 1] >= s->m->mem.ram_pages) /* ROM: the image is part of the recording */
         c.pages--;
-    struct err *e = log_writer_checkpoint(w, s->m->vcpu.ticks, &c, &written);
+    struct err *e = log_writer_checkpoint(s->w, s->m->vcpu.ticks, &c, &written);
     if (!e && written)
         dirty_set_clear(&s->dirty); /* otherwise the next one has these too */
     return e;
 }
 
-struct err *stored_writer_create(struct machine *m, struct stored_writer **out)
+struct err *stored_writer_create(struct machine *m, struct log_writer *w, struct stored_writer **out)
 {
     struct stored_writer *s = calloc(1, sizeof(*s));
     if (!s)
         return err_new(ERR_HOST, "out of memory for checkpoints");
     s->m = m;
+    s->w = w;
     s->state_len = MARK_LEN + machine_image_len(m);
     s->state = malloc(s->state_len);
     struct err *e = s->state ? dirty_set_add(&m->mem, &s->dirty) : err_new(ERR_HOST, "out of memory for checkpoints");
@@ -87,6 +89,20 @@ struct err *stored_writer_create(struct machine *m, struct stored_writer **out)
     }
     *out = s;
     return NULL;
+}
+
+/* What a replay has at tick 0 need not be stored: a boot loader and the guest's own move much of it around. */
+struct err *stored_writer_begin(struct stored_writer *s)
+{
+    struct err *e = NULL;
+    mem_dirty_collect(&s->m->mem);
+    for (uint32_t i = 0; i < s->dirty.count && !e; i++) {
+        uint32_t page = s->dirty.page[i];
+        const uint8_t *data = page < s->m->mem.ram_pages ? content(s, page) : NULL;
+        e = data ? log_writer_first_page(s->w, page, data) : NULL;
+    }
+    dirty_set_clear(&s->dirty);
+    return e;
 }
 
 void stored_writer_destroy(struct stored_writer *s)

@@ -9,11 +9,15 @@
 
 struct stored_writer;
 
-/* After machine_boot(), at tick 0, when mem_dirty_collect() was called: what changes from now on goes into the first one. */
-must_check struct err *stored_writer_create(struct machine *m, struct stored_writer **out);
+/* For checkpoints in what `w` (borrowed) writes. After machine_boot(), before the first mem_dirty_collect(). */
+must_check struct err *stored_writer_create(struct machine *m, struct log_writer *w, struct stored_writer **out);
+/* At tick 0, when whoever else watches the machine from its beginning has added its dirty_set: what changes from now on
+ * goes into the first one. */
+must_check struct err *stored_writer_begin(struct stored_writer *s);
 void stored_writer_destroy(struct stored_writer *s); /* NULL is fine */
-/* A checkpoint of the machine as it stands, between two ticks and before any input there. `w` has all events before. */
-must_check struct err *stored_writer_take(struct stored_writer *s, struct log_writer *w, const struct replayer_mark *mark);
+/* A checkpoint of the machine as it stands, between two ticks and before any input there. The log has all events
+ * before. */
+must_check struct err *stored_writer_take(struct stored_writer *s, const struct replayer_mark *mark);
 
 /* The state of a stored checkpoint, into `image` (machine_image_len() bytes). *good: it is of this machine, and one that the
  * machine can be in. */

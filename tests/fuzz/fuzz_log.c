@@ -93,6 +93,29 @@ static void read_back(const struct memory_file *copy, struct text *want)
     log_reader_close(r);
 }
 
+/* Lists are bounded by the frames they are in, and name frames that were found. */
+static void read_checkpoints(struct log_reader *r)
+{
+    struct log_checkpoint c;
+    size_t count, pages = 0;
+    const uint8_t *data;
+    struct err *e = log_reader_find_checkpoints(r, &count);
+    CHECK(!e, "%s", err_message(e));
+    for (size_t i = 0; i < count && !e; i++) {
+        e = log_reader_checkpoint(r, i, &c);
+        struct log_checkpoint_page last = {.kind = LOG_PAGE_ZERO};
+        if (!e && c.pages)
+            last = c.page[c.pages - 1];
+        CHECK(e || c.pages <= LOG_FRAME_RAW_MAX, "%zu pages", c.pages);
+        for (size_t k = 1; !e && k < c.pages; k++)
+            CHECK(c.page[k].page > c.page[k - 1].page, "page %" PRIu32 " is out of order", c.page[k].page);
+        if (last.kind == LOG_PAGE_STORED)
+            e = log_reader_checkpoint_content(r, last.at, &data, &pages);
+        CHECK(e || last.kind != LOG_PAGE_STORED || pages, "a frame without pages");
+    }
+    check_error(e);
+}
+
 static void check_reader(struct log_reader *r)
 {
     struct memory_file copy = {0};
@@ -101,6 +124,7 @@ static void check_reader(struct log_reader *r)
     struct err *e = log_writer_create_sink(&sink, "copy", log_reader_header(r), &w);
     CHECK(!e, "%s", err_message(e));
     read_blobs(r);
+    read_checkpoints(r);
     struct text first = text_of(r, w);
     e = log_writer_flush(w);
     CHECK(!e, "%s", err_message(e));

@@ -68,7 +68,22 @@ FRAMES = [
 ]
 
 
-def recording(closed=True, blobs=True, frames=tuple(FRAMES), skippable=False, **kw):
+PAGES, STATE_PART = 1, 3
+STORED, ZERO, KNOWN, FIRST = range(4)
+
+
+def page(step, kind, *place):
+    return varint(step * 4 + kind) + b"".join(varint(p) for p in place)
+
+
+def checkpoint(contents, pages, seq, ticks):
+    """Two frames; pages: what page() returns."""
+    state = varint(1) + varint(len(pages)) + b"".join(pages) + b"the state"
+    return (frame(CHECKPOINT, contents, PAGES, seq, ticks, flags=1) +
+            frame(CHECKPOINT, state, STATE_PART, seq, ticks, flags=1))
+
+
+def recording(closed=True, blobs=True, frames=tuple(FRAMES), skippable=False, checkpoints=False, **kw):
     out = header([(b"machine.ram_len", b"536870912"), (b"created.program", b"")], **kw)
     count = 0
     if blobs:
@@ -87,6 +102,10 @@ def recording(closed=True, blobs=True, frames=tuple(FRAMES), skippable=False, **
         last = (len(out), seq, ticks)
         out += events(kinds, order, seq, ticks)
         count += 1
+        if checkpoints and seq in (2, 9):
+            pages = [page(3, STORED), page(1, ZERO), page(1, KNOWN, 0), page(200, FIRST, 18), page(1, FIRST, 0)]
+            out += checkpoint(b"page" * 1024, pages, seq + len(order), ticks + 4000)
+            count += 2
     if not closed:
         return out
     offset = len(out)
@@ -106,6 +125,7 @@ def main():
         "no-period": recording(period=0, frames=FRAMES[:1]),
         "one-frame": recording(frames=FRAMES[:1], closed=False, blobs=False),
         "skippable": recording(skippable=True),
+        "checkpoints": recording(checkpoints=True),
         "newer": recording(version=9, min_reader=9),
         "cut": recording()[:-30],
         "zero-tail": recording(closed=False) + bytes(100),

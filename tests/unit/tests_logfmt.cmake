@@ -1,4 +1,5 @@
 hw_unit_test(logfmt hw_logfmt)
+hw_unit_test(logfmt_checkpoints hw_logfmt)
 hw_unit_test(logfmt_damage hw_logfmt)
 hw_unit_test(logfmt_writer hw_logfmt)
 
