@@ -4,6 +4,7 @@
  * them. A checkpoint is complete with its state frame; page frames without one are what a recorder left behind that
  * died. */
 #include "logfmt/reader.h"
+#include "logfmt/words.h"
 
 struct checkpoint_entry {
     uint64_t offset;          /* of the state frame */
@@ -26,12 +27,14 @@ static size_t found(const struct log_reader *r)
     return r->checkpoints.len / sizeof(struct checkpoint_entry);
 }
 
+static bool holds_pages(unsigned part) { return part == CHECKPOINT_PAGES || part == CHECKPOINT_WORDS; }
+
 /* One checkpoint frame. *first: index of the first page frame of the checkpoint that is not complete yet. */
 static struct err *add_frame(struct log_reader *r, const struct pulled *p, size_t *first)
 {
     struct checkpoint_entry entry = {p->offset, *first, page_frames(r) - *first, p->frame.first};
     bool ok = true;
-    if (p->frame.events == CHECKPOINT_PAGES)
+    if (holds_pages(p->frame.events))
         ok = buf_put(&r->checkpoint_frames, &p->offset, sizeof(p->offset));
     else if (p->frame.events == CHECKPOINT_STATE)
         ok = buf_put(&r->checkpoints, &entry, sizeof(entry));
@@ -181,15 +184,38 @@ struct err *log_reader_checkpoint(struct log_reader *r, size_t i, struct log_che
     return NULL;
 }
 
+/* Contents packed by words, from r->raw into r->unpacked. *ok: they are what they say. */
+static struct err *unpack_words(struct log_reader *r, bool *ok)
+{
+    const struct buf *in = &r->raw;
+    size_t pages = in->len >= WORDS_HEAD_LEN ? get_le16(in->data) : 0;
+    r->unpacked.len = 0;
+    *ok = pages && pages <= LOG_CHECKPOINT_FRAME_PAGES;
+    if (!*ok)
+        return NULL;
+    uint8_t *to = buf_reserve(&r->unpacked, pages * LOG_CHECKPOINT_PAGE);
+    if (!to)
+        return no_memory(r);
+    r->unpacked.len = pages * LOG_CHECKPOINT_PAGE;
+    *ok = words_unpack(in->data + WORDS_HEAD_LEN, in->len - WORDS_HEAD_LEN, to, r->unpacked.len);
+    return NULL;
+}
+
 struct err *log_reader_checkpoint_content(struct log_reader *r, uint64_t offset, const uint8_t **data, size_t *pages)
 {
     unsigned part;
     struct err *e = pull_part(r, offset, &part);
     if (e)
         return e;
-    if (part != CHECKPOINT_PAGES || !r->raw.len || r->raw.len % LOG_CHECKPOINT_PAGE)
+    const struct buf *contents = part == CHECKPOINT_WORDS ? &r->unpacked : &r->raw;
+    bool ok = holds_pages(part);
+    if (part == CHECKPOINT_WORDS)
+        e = unpack_words(r, &ok);
+    if (e)
+        return e;
+    if (!ok || !contents->len || contents->len % LOG_CHECKPOINT_PAGE)
         return corrupt_checkpoint(r, offset, "it does not hold whole pages");
-    *data = r->raw.data;
-    *pages = r->raw.len / LOG_CHECKPOINT_PAGE;
+    *data = contents->data;
+    *pages = contents->len / LOG_CHECKPOINT_PAGE;
     return NULL;
 }

@@ -65,7 +65,9 @@ enum {
 enum checkpoint_part {
     CHECKPOINT_PAGES = 1, /* contents of pages */
     CHECKPOINT_STATE = 3, /* varints: page frames before this one, pages, the list of them; then the state */
+    CHECKPOINT_WORDS = 4, /* contents of pages: two bytes with their number, then what words_pack() makes of them */
 };
+enum { WORDS_HEAD_LEN = 2 };
 
 /* An entry of that list is a varint with the page's number, less that of the one before, and where its content is. */
 enum checkpoint_page {

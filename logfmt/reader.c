@@ -23,6 +23,7 @@ void log_reader_close(struct log_reader *r)
     buf_deinit(&r->checkpoints);
     buf_deinit(&r->checkpoint_frames);
     buf_deinit(&r->checkpoint_pages);
+    buf_deinit(&r->unpacked);
     free(r->name);
     free(r);
 }

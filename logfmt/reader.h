@@ -33,6 +33,7 @@ struct log_reader {
     struct buf checkpoints; /* struct checkpoint_entry[] */
     struct buf checkpoint_frames; /* uint64_t[]: offsets of page frames */
     struct buf checkpoint_pages; /* scratch: struct log_checkpoint_page[] */
+    struct buf unpacked;    /* scratch: contents of a page frame */
 
     /* The events. Invariant: the next one to return is the first with seq >= want.seq and ticks >= want.ticks, and it
      * is not in a frame before `frame`. So whatever fails can be tried again, with the same result. */

@@ -8,6 +8,7 @@
 
 #include "core/base/check.h"
 #include "core/base/map.h"
+#include "logfmt/words.h"
 #include "logfmt/writer.h"
 
 enum {
@@ -17,6 +18,7 @@ enum {
     SAMPLE_MAX = SAMPLES * SAMPLE_LEN * 2 / 3, /* bytes that they may have when packed */
     PART_LEN = LOG_CHECKPOINT_FRAME_PAGES * LOG_CHECKPOINT_PAGE,
     PART_ROOM = FRAME_HEADER_LEN + PART_LEN,
+    SMALL_LEN = PART_LEN / 4,  /* a frame that is shorter takes little time in any case: a long recording has many */
     PARTS = 4,                 /* that wait for the thread; what is more is written before. New memory costs time */
 };
 
@@ -48,23 +50,51 @@ static struct frame frame_of(const struct log_writer *w, enum checkpoint_part pa
                           .first = w->job.at};
 }
 
-/* Whether a sample of it shrinks. What hardly does, such as machine code, takes zstd most of its time. */
-static bool worth_packing(struct log_writer *w, const uint8_t *data, size_t len)
+/* How a frame's pages are stored. What zstd makes of a kernel's data is smaller, but takes it three times as long as
+ * words. What hardly shrinks, such as machine code, takes zstd most of its time, for little. */
+enum packing { PACK_NOT, PACK_WORDS, PACK_ZSTD };
+
+/* The first that makes a sample small enough. */
+static enum packing choose_packing(struct log_writer *w, const uint8_t *data, size_t len)
 {
-    uint8_t sample[SAMPLES * SAMPLE_LEN], packed[SAMPLE_MAX];
-    if (len < 4 * sizeof(sample))
-        return true;
+    uint8_t sample[SAMPLES * SAMPLE_LEN], packed[SAMPLES * SAMPLE_LEN * 2];
+    if (len < SMALL_LEN)
+        return PACK_ZSTD;
     for (size_t i = 0; i < SAMPLES; i++)
         memcpy(sample + i * SAMPLE_LEN, data + len / SAMPLES * i + len / SAMPLES / 2, SAMPLE_LEN);
-    size_t n = ZSTD_compressCCtx(w->zstd, packed, sizeof(packed), sample, sizeof(sample), CHECKPOINT_LEVEL);
-    return !ZSTD_isError(n); /* no room: the one way to fail */
+    if (words_pack(sample, sizeof(sample), packed) <= SAMPLE_MAX)
+        return PACK_WORDS;
+    size_t n = ZSTD_compressCCtx(w->zstd, packed, SAMPLE_MAX, sample, sizeof(sample), CHECKPOINT_LEVEL);
+    return ZSTD_isError(n) ? PACK_NOT : PACK_ZSTD; /* no room: the one way to fail */
+}
+
+static struct err *write_words(struct log_writer *w, const uint8_t *data, size_t len)
+{
+    struct frame f = frame_of(w, CHECKPOINT_WORDS);
+    w->frame.len = 0;
+    uint8_t *to = buf_reserve(&w->frame, FRAME_HEADER_LEN + WORDS_HEAD_LEN + words_room(len));
+    if (!to)
+        return writer_fail_memory(w);
+    put_le16(to + FRAME_HEADER_LEN, (uint16_t)(len / LOG_CHECKPOINT_PAGE));
+    size_t n = WORDS_HEAD_LEN + words_pack(data, len, to + FRAME_HEADER_LEN + WORDS_HEAD_LEN);
+    if (n >= len) /* the sample was not like the rest */
+        return writer_frame(w, frame_of(w, CHECKPOINT_PAGES), data, len, CHECKPOINT_LEVEL);
+    f.raw_len = f.stored_len = (uint32_t)n;
+    return writer_send(w, f, to);
 }
 
 static struct err *write_part(struct log_writer *w, uint8_t *part, size_t len)
 {
     struct frame f = frame_of(w, CHECKPOINT_PAGES);
-    if (worth_packing(w, part + FRAME_HEADER_LEN, len))
-        return writer_frame(w, f, part + FRAME_HEADER_LEN, len, CHECKPOINT_LEVEL);
+    const uint8_t *data = part + FRAME_HEADER_LEN;
+    switch (choose_packing(w, data, len)) {
+    case PACK_WORDS:
+        return write_words(w, data, len);
+    case PACK_ZSTD:
+        return writer_frame(w, f, data, len, CHECKPOINT_LEVEL);
+    case PACK_NOT:
+        break;
+    }
     f.raw_len = f.stored_len = (uint32_t)len;
     return writer_send(w, f, part);
 }

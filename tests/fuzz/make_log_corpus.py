@@ -68,7 +68,7 @@ FRAMES = [
 ]
 
 
-PAGES, STATE_PART = 1, 3
+PAGES, STATE_PART, WORDS = 1, 3, 4
 STORED, ZERO, KNOWN, FIRST = range(4)
 
 
@@ -76,10 +76,17 @@ def page(step, kind, *place):
     return varint(step * 4 + kind) + b"".join(varint(p) for p in place)
 
 
-def checkpoint(contents, pages, seq, ticks):
+def words():
+    """One page: a word, one near it, that again, zeroes."""
+    word = 0xffff888000001000
+    place = (word >> 16) * 0x9e3779b97f4a7c15 % 2**64 >> 56
+    return struct.pack("<HB127xQBHB", 1, 3 | 2 << 2 | 1 << 4, word, place, 0x2000, place)
+
+
+def checkpoint(part, contents, pages, seq, ticks):
     """Two frames; pages: what page() returns."""
     state = varint(1) + varint(len(pages)) + b"".join(pages) + b"the state"
-    return (frame(CHECKPOINT, contents, PAGES, seq, ticks, flags=1) +
+    return (frame(CHECKPOINT, contents, part, seq, ticks, flags=1) +
             frame(CHECKPOINT, state, STATE_PART, seq, ticks, flags=1))
 
 
@@ -104,7 +111,8 @@ def recording(closed=True, blobs=True, frames=tuple(FRAMES), skippable=False, ch
         count += 1
         if checkpoints and seq in (2, 9):
             pages = [page(3, STORED), page(1, ZERO), page(1, KNOWN, 0), page(200, FIRST, 18), page(1, FIRST, 0)]
-            out += checkpoint(b"page" * 1024, pages, seq + len(order), ticks + 4000)
+            contents = (PAGES, b"page" * 1024) if seq == 2 else (WORDS, words())
+            out += checkpoint(*contents, pages[:5 if seq == 2 else 1], seq + len(order), ticks + 4000)
             count += 2
     if not closed:
         return out

@@ -9,6 +9,7 @@
 
 #include "core/base/hash.h"
 #include "logfmt/frame.h"
+#include "logfmt/words.h"
 #include "tests/unit/logfmt_util.h"
 
 static void succeeds(struct err *e)
@@ -256,6 +257,32 @@ static void test_packing(void **state)
     }
 }
 
+static void test_words(void **state)
+{
+    (void)state;
+    enum { WORDS = 64, LEN = WORDS * sizeof(uint64_t), TAGS = WORDS / WORDS_TAGGED };
+    static const struct { const char *what; uint64_t from[4]; size_t len; } cases[] = {
+        {"zeroes", {0}, TAGS},
+        {"small numbers, near zero; then the same", {1, 1, 1, 1}, TAGS + 3 + (WORDS - 1)},
+        {"near each other", {UINT64_C(0xffff888012340000), UINT64_C(0xffff88801234ffff)},
+         TAGS + 8 + 3 * (WORDS / 2 - 1)},
+        {"two that are far away", {UINT64_C(1) << 40, 0, UINT64_C(3) << 50, 0}, TAGS + 2 * 8 + (WORDS / 2 - 2)},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        uint8_t from[LEN], packed[LEN + LEN / 8], back[LEN];
+        for (size_t at = 0; at < LEN; at += sizeof(cases[i].from))
+            memcpy(from + at, cases[i].from, sizeof(cases[i].from));
+        size_t n = words_pack(from, LEN, packed);
+        if (n != cases[i].len)
+            fail_msg("%s: %zu bytes, not %zu", cases[i].what, n, cases[i].len);
+        assert_true(words_unpack(packed, n, back, LEN));
+        assert_memory_equal(back, from, LEN);
+        for (size_t cut = 0; cut < n; cut++)
+            assert_false(words_unpack(packed, cut, back, LEN));
+        assert_false(words_unpack(packed, n + 1, back, LEN));
+    }
+}
+
 static const uint8_t *always_same(void *arg, uint32_t page)
 {
     (void)arg;
@@ -386,6 +413,39 @@ static void test_lists(void **state)
     }
 }
 
+/* A frame packed by words that is not what it says. */
+static void test_bad_words(void **state)
+{
+    (void)state;
+    enum { TAGS = LOG_CHECKPOINT_PAGE / sizeof(uint64_t) / WORDS_TAGGED, WHOLE = WORDS_HEAD_LEN + TAGS };
+    static const struct { const char *what; uint16_t pages; size_t len, good; } cases[] = {
+        {"a page of zeroes", 1, WHOLE, 1}, {"no number", 1, 1, 0}, {"no page", 0, WORDS_HEAD_LEN, 0},
+        {"it ends in the tags", 1, WHOLE - 1, 0}, {"it does not end", 1, WHOLE + 1, 0},
+        {"more pages than a frame has", LOG_CHECKPOINT_FRAME_PAGES + 1,
+         WORDS_HEAD_LEN + TAGS * (LOG_CHECKPOINT_FRAME_PAGES + 1), 0},
+    };
+    const uint8_t list[] = {1, 1, CHECKPOINT_PAGE_STORED};
+    uint8_t *contents = calloc(1, WORDS_HEAD_LEN + TAGS * (LOG_CHECKPOINT_FRAME_PAGES + 1));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        put_le16(contents, cases[i].pages);
+        struct memory_file f = handmade_with(CHECKPOINT_WORDS, contents, cases[i].len, CHECKPOINT_STATE, list,
+                                             sizeof(list));
+        struct log_reader *r = open_file(&f);
+        struct log_checkpoint cp;
+        size_t count, pages = 0;
+        const uint8_t *data;
+        succeeds(log_reader_find_checkpoints(r, &count));
+        succeeds(log_reader_checkpoint(r, 0, &cp));
+        struct err *e = log_reader_checkpoint_content(r, cp.page[0].at, &data, &pages);
+        if (pages != cases[i].good || (e && err_code(e) != ERR_CORRUPT))
+            fail_msg("%s: %s", cases[i].what, e ? err_message(e) : "accepted");
+        err_destroy(e);
+        log_reader_close(r);
+        free(f.data);
+    }
+    free(contents);
+}
+
 /* The state frames of earlier versions, whose lists were others. */
 static void test_earlier_version(void **state)
 {
@@ -406,8 +466,10 @@ int main(void)
         cmocka_unit_test(test_checkpoints),
         cmocka_unit_test(test_write_fails),
         cmocka_unit_test(test_packing),
+        cmocka_unit_test(test_words),
         cmocka_unit_test(test_no_room_for_references),
         cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_bad_words),
         cmocka_unit_test(test_earlier_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
