@@ -369,6 +369,7 @@ static void dbt_destroy(struct engine *e)
     struct dbt *d = (struct dbt *)e;
     engine_interp.destroy(d->interp);
     blocks_deinit(d);
+    decode_cache_destroy(d->decoded);
     arena_deinit(&d->arena);
     free(d);
 }
@@ -388,6 +389,8 @@ static struct err *dbt_create(struct machine *m, const struct engine_options *o,
     if (!e)
         e = blocks_init(d);
     if (!e)
+        e = decode_cache_create(d->v, flags_are_clean(), &d->decoded);
+    if (!e)
         e = engine_interp.create(m, o, &d->interp);
     if (e) {
         dbt_destroy(&d->e);
@@ -404,7 +407,6 @@ static struct err *dbt_create(struct machine *m, const struct engine_options *o,
     h->c_leave = (uintptr_t)c_leave;
     h->c_nowhere = (uintptr_t)c_nowhere;
     h->host_mxcsr = _mm_getcsr();
-    d->clean_flags = flags_are_clean();
     d->have_fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
     *out = &d->e;
     return NULL;

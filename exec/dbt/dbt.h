@@ -3,6 +3,7 @@
  *   dbt.c        the engine: run loop, calls from translated code
  *   arena.c      memory: code (W^X), the hot page, entry and exit thunks
  *   blocks.c     translated blocks: lookup, links, jump caches, what happens when code changes
+ *   decode.c     what a translation needs to know of an instruction, and a cache of it
  *   translate.c  from guest bytes to a block: the driver, flags, memory operands, exits
  *   tr_insn.c    which instructions become host code, and how
  *   tr_sys.c     of those, the system instructions
@@ -37,6 +38,7 @@
 #define HW_DBT_DBT_H
 
 #include "core/base/map.h"
+#include "exec/dbt/decode.h"
 #include "exec/dbt/emit.h"
 #include "exec/engine.h"
 #include "exec/x86/insn.h"
@@ -259,10 +261,10 @@ struct dbt {
     uint64_t flush_seed; /* engine_options.flush: when is next */
     int64_t until_flush;
     bool have_fsgsbase;  /* to set GS, this host needs no system call */
-    bool clean_flags;    /* undefined flags of this host depend on nothing that came before */
     struct code_stats stats;
     struct { uint32_t stubs, end, cold; } last; /* of the latest block: where its stubs begin, its code ends, its cold code begins */
     uint64_t (*host_ns)(void); /* engine_measure(): time translations; usually NULL */
+    struct decode_cache *decoded;
     void *scratch;       /* translate.c's */
 };
 
@@ -309,7 +311,6 @@ static inline void dbt_set_gs(const void *p) { __asm__ volatile("wrgsbase %0" : 
 /* A new block of at most `most` instructions at va, whose first byte lies in `page`, for key k; without `publish`
  * nobody finds it again. NULL when it would have to come from a device. May raise the fault of fetching a second page,
  * and may flush everything. */
-enum { INSN_BYTES_MAX = 15 };
 /* The bytes of an instruction at the end of `page`, and those that follow in page2. */
 void crossing_bytes(const struct dbt *d, uint32_t page, uint32_t off, uint32_t page2, uint8_t out[INSN_BYTES_MAX]);
 struct block *translate(struct dbt *d, uint64_t va, uint32_t page, const struct key *k, unsigned most, bool publish);

@@ -43,6 +43,7 @@ size_t dbt_stats(const struct engine *e, struct engine_stat *out, size_t max)
         {"blocks translated", (double)s->blocks},
         {"guest instructions translated", (double)s->insns},
         {"bytes of host code per guest instruction", ratio(s->bytes, s->insns)},
+        {"instructions not decoded before", (double)decode_cache_misses(d->decoded)},
         {"blocks dropped", (double)s->drops},
         {"flushes of all code", (double)s->flushes},
         /* measured */

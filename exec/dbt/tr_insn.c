@@ -10,57 +10,36 @@
 
 /* ---- operands ---- */
 
-static bool is_gpr(const ZydisDecodedOperand *op)
+static bool is_gpr(const struct operand *op)
 {
-    if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-        return false;
-    ZydisRegisterClass cls = ZydisRegisterGetClass(op->reg.value);
-    return cls == ZYDIS_REGCLASS_GPR8 || cls == ZYDIS_REGCLASS_GPR16 || cls == ZYDIS_REGCLASS_GPR32 ||
-           cls == ZYDIS_REGCLASS_GPR64;
+    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->cls >= ZYDIS_REGCLASS_GPR8 && op->cls <= ZYDIS_REGCLASS_GPR64;
 }
 
-static bool is_vector(const ZydisDecodedOperand *op)
+static bool is_register(const struct operand *op, ZydisRegisterClass cls)
 {
-    if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-        return false;
-    ZydisRegisterClass cls = ZydisRegisterGetClass(op->reg.value);
-    return cls == ZYDIS_REGCLASS_XMM || cls == ZYDIS_REGCLASS_YMM;
+    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->cls == cls;
 }
 
-static bool is_mmx(const ZydisDecodedOperand *op)
+static bool is_vector(const struct operand *op)
 {
-    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_MMX;
+    return is_register(op, ZYDIS_REGCLASS_XMM) || is_register(op, ZYDIS_REGCLASS_YMM);
 }
 
-static bool any_operand(const struct tr *t, bool (*is)(const ZydisDecodedOperand *op))
+static bool is_mmx(const struct operand *op) { return is_register(op, ZYDIS_REGCLASS_MMX); }
+
+static bool any_operand(const struct tr *t, bool (*is)(const struct operand *op))
 {
-    for (unsigned i = 0; i < t->cur->dt.zi.operand_count_visible; i++)
+    for (unsigned i = 0; i < t->cur->dt.operands; i++)
         if (is(&t->cur->dt.op[i]))
             return true;
     return false;
 }
 
-static bool is_high_byte(const ZydisDecodedOperand *op)
-{
-    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value >= ZYDIS_REGISTER_AH &&
-           op->reg.value <= ZYDIS_REGISTER_BH;
-}
+/* The first immediate, as operations of up to 32 bits and sign-extending ones take it. */
+static int32_t immediate(const struct tr *t) { return (int32_t)t->cur->dt.imm; }
 
-/* The first immediate, sign-extended. */
-static int32_t immediate(const struct tr *t)
-{
-    unsigned unused = 64u - t->cur->dt.zi.raw.imm[0].size;
-    return (int32_t)((int64_t)(t->cur->dt.zi.raw.imm[0].value.u << unused) >> unused);
-}
-
-/* A high byte register stays what it is: its number is 4 to 7, and no REX prefix may be needed. */
-static unsigned gpr_of(const ZydisDecodedOperand *op)
-{
-    return insn_gpr_offset(op->reg.value) / 8;
-}
-
-static bool reads(const ZydisDecodedOperand *op) { return op->actions & ZYDIS_OPERAND_ACTION_MASK_READ; }
-static bool writes(const ZydisDecodedOperand *op) { return op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE; }
+static bool reads(const struct operand *op) { return op->actions & ZYDIS_OPERAND_ACTION_MASK_READ; }
+static bool writes(const struct operand *op) { return op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE; }
 
 /* Guest registers without a host register, on loan for one instruction. What they leave in the scratch registers serves
  * the next one, see tr.held. */
@@ -90,9 +69,9 @@ static int choose_scratch(const struct tr *t, const struct loans *l, unsigned gp
 }
 
 /* `maybe`: what is written may be left alone. */
-static bool borrow(const struct tr *t, struct loans *l, const ZydisDecodedOperand *op, bool maybe, uint8_t *host)
+static bool borrow(const struct tr *t, struct loans *l, const struct operand *op, bool maybe, uint8_t *host)
 {
-    unsigned gpr = gpr_of(op), i = 0;
+    unsigned gpr = op->reg, i = 0;
     /* A narrow write keeps the rest; a conditional write may keep it all. */
     bool keeps = op->size < 32 || (op->actions & ZYDIS_OPERAND_ACTION_CONDWRITE) || maybe;
     while (i < l->count && l->loan[i].gpr != gpr)
@@ -115,84 +94,52 @@ static bool borrow(const struct tr *t, struct loans *l, const ZydisDecodedOperan
 
 /* ---- copying ---- */
 
-static void base_insn(const struct tr *t, struct host_insn *h)
+/* The instruction as the guest has it. */
+static struct host_insn base_insn(const struct tr *t)
 {
-    const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
-    static const uint8_t maps[] = {[ZYDIS_OPCODE_MAP_DEFAULT] = 0,
-                                   [ZYDIS_OPCODE_MAP_0F] = 1,
-                                   [ZYDIS_OPCODE_MAP_0F38] = 2,
-                                   [ZYDIS_OPCODE_MAP_0F3A] = 3};
-    *h = (struct host_insn){.map = maps[zi->opcode_map], .opcode = zi->opcode,
-                            .modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM};
-    h->reg = zi->raw.modrm.reg;
-    h->rm = h->modrm ? zi->raw.modrm.rm : 0;
-    if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
-        h->vex = true;
-        h->w = zi->raw.vex.W;
-        h->l = zi->raw.vex.L;
-        h->pp = zi->raw.vex.pp;
-        h->vvvv = ~zi->raw.vex.vvvv & 15;
-    } else {
-        h->w = zi->raw.rex.W;
-        for (unsigned i = 0; i < zi->raw.prefix_count; i++) {
-            uint8_t p = zi->raw.prefixes[i].value;
-            if (zi->raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_IGNORED)
-                continue;
-            if (p == 0x66)
-                h->p66 = true;
-            else if ((p == 0xf2 || p == 0xf3) && zi->raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY)
-                h->rep = p;
-        }
-    }
-    for (unsigned i = 0; i < 2; i++) {
-        unsigned len = zi->raw.imm[i].size / 8u;
-        memcpy(h->imm + h->imm_len, t->cur->bytes + zi->raw.imm[i].offset, len);
-        h->imm_len = (uint8_t)(h->imm_len + len);
-    }
-}
-
-const ZydisDecodedOperand *tr_memory_operand(const struct tr *t)
-{
-    for (unsigned i = 0; i < t->cur->dt.zi.operand_count_visible; i++)
-        if (t->cur->dt.op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
-            return &t->cur->dt.op[i];
-    return NULL;
+    const struct decoded *dt = &t->cur->dt;
+    const struct encoding *enc = &dt->enc;
+    struct host_insn h = {.vex = enc->vex, .p66 = enc->p66, .rep = enc->rep, .pp = enc->pp, .l = enc->l, .vvvv = enc->vvvv,
+                          .w = enc->w, .map = enc->map, .opcode = enc->opcode, .modrm = enc->modrm, .reg = enc->reg,
+                          .rm = enc->rm, .imm_len = dt->imm_len};
+    put_le64(h.imm, (uint64_t)dt->imm);
+    return h;
 }
 
 unsigned tr_operand_align(const struct tr *t)
 {
-    const ZydisDecodedOperand *mem = tr_memory_operand(t);
-    unsigned attrs = insn_info_of(&t->cur->dt.zi)->attrs, size = mem ? mem->size / 8u : 0;
-    bool checked = (attrs & (AT_ALIGN16 | AT_MMX)) || t->cur->dt.zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B;
+    const struct operand *mem = tr_memory_operand(t);
+    unsigned attrs = t->cur->dt.info->attrs, size = mem ? mem->size / 8u : 0;
+    bool checked = (attrs & (AT_ALIGN16 | AT_MMX)) || t->cur->dt.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B;
     return checked && size >= 16 ? size - 1 : 0;
 }
 
 /* BSF and BSR of 0 leave their destination alone. */
 static bool may_keep(const struct tr *t)
 {
-    return t->cur->dt.zi.mnemonic == ZYDIS_MNEMONIC_BSF || t->cur->dt.zi.mnemonic == ZYDIS_MNEMONIC_BSR;
+    return t->cur->dt.mnemonic == ZYDIS_MNEMONIC_BSF || t->cur->dt.mnemonic == ZYDIS_MNEMONIC_BSR;
 }
 
 /* Registers of the instruction become the host's. False: not possible. */
 static bool rename(const struct tr *t, struct host_insn *h, struct loans *loans)
 {
     bool high = false;
-    for (unsigned i = 0; i < t->cur->dt.zi.operand_count_visible; i++) {
-        const ZydisDecodedOperand *op = &t->cur->dt.op[i];
+    for (unsigned i = 0; i < t->cur->dt.operands; i++) {
+        const struct operand *op = &t->cur->dt.op[i];
         uint8_t host;
         if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
             continue;
-        if (is_high_byte(op)) {
+        if (op->high_byte) {
             high = true;
-            host = (uint8_t)(op->reg.value - ZYDIS_REGISTER_AH + 4);
+            host = (uint8_t)(op->reg + 4);
         } else if (is_gpr(op)) {
-            host = (uint8_t)tr_host_reg(gpr_of(op));
+            host = (uint8_t)tr_host_reg(op->reg);
             if (host == H_NONE && !borrow(t, loans, op, may_keep(t), &host))
                 return false;
             h->rex8 |= op->size == 8 && host >= H_RSP;
             h->w &= !h->vex || t->long64; /* VEX.W means nothing outside 64-bit mode */
         } else if (is_vector(op) || is_mmx(op)) {
-            host = (uint8_t)ZydisRegisterGetId(op->reg.value);
+            host = op->reg;
         } else {
             return false;
         }
@@ -206,7 +153,7 @@ static bool rename(const struct tr *t, struct host_insn *h, struct loans *loans)
         case ZYDIS_OPERAND_ENCODING_NDSNDD: h->vvvv = host; break;
         case ZYDIS_OPERAND_ENCODING_IS4: h->imm[0] &= t->long64 ? 0xff : 0x7f; break; /* a vector register */
         case ZYDIS_OPERAND_ENCODING_NONE: /* implied: only those that are where they are called */
-            if (is_gpr(op) && host != gpr_of(op))
+            if (is_gpr(op) && host != op->reg)
                 return false;
             break;
         default: return false;
@@ -220,7 +167,7 @@ static bool rename(const struct tr *t, struct host_insn *h, struct loans *loans)
  * VPCMPESTRx, which widens EAX and EDX. */
 static void to_64bit_encoding(const struct tr *t, struct host_insn *h)
 {
-    ZydisMnemonic m = t->cur->dt.zi.mnemonic;
+    ZydisMnemonic m = t->cur->dt.mnemonic;
     if (t->long64)
         return;
     if (m == ZYDIS_MNEMONIC_VPCMPESTRI || m == ZYDIS_MNEMONIC_VPCMPESTRM)
@@ -267,7 +214,7 @@ static void hold(struct tr *t, const struct loans *l, bool before)
     t->held_pos = t->e.pos;
 }
 
-static unsigned access_of(const ZydisDecodedOperand *op)
+static unsigned access_of(const struct operand *op)
 {
     return (reads(op) ? TR_READ : 0) | (writes(op) ? TR_WRITE : 0);
 }
@@ -275,22 +222,22 @@ static unsigned access_of(const ZydisDecodedOperand *op)
 /* Whether CF is none of the flags that it needs, and it writes none. */
 static bool cc_ignores_cf(const struct tr *t)
 {
-    return t->cur->flags_read && !(t->cur->flags_read & FL_CF) && !t->cur->flags_written;
+    return t->cur->dt.flags_read && !(t->cur->dt.flags_read & FL_CF) && !t->cur->dt.flags_written;
 }
 
 static bool wants_flags(const struct tr *t)
 {
     const struct cur *c = t->cur;
-    return c->flags_read || (c->flags_written && !c->produces && !c->flags_dead);
+    return c->dt.flags_read || (c->dt.flags_written && !c->produces && !c->flags_dead);
 }
 
 /* The host executed the instruction. */
 static void set_flags(struct tr *t)
 {
     const struct cur *c = t->cur;
-    if (c->flags_written && c->flags_dead && !c->produces)
+    if (c->dt.flags_written && c->flags_dead && !c->produces)
         t->fl.host = t->fl.host_but_cf = false; /* and where else they are, nobody will look */
-    else if (c->flags_written)
+    else if (c->dt.flags_written)
         t->fl = (struct flags_at){.host = true, .host_but_cf = true};
 }
 
@@ -298,9 +245,8 @@ static void set_flags(struct tr *t)
 static bool copy(struct tr *t)
 {
     const struct cur *c = t->cur;
-    const ZydisDecodedOperand *mem = tr_memory_operand(t);
-    struct host_insn h;
-    base_insn(t, &h);
+    const struct operand *mem = tr_memory_operand(t);
+    struct host_insn h = base_insn(t);
     to_64bit_encoding(t, &h);
     h.is_mem = mem != NULL;
     struct loans loans = {.max = mem ? 1 : 2};
@@ -314,7 +260,7 @@ static bool copy(struct tr *t)
         unsigned size = mem->size / 8u;
         h.mem = hm_base(H_R10, 0);
         tr_clobber_flags(t);
-        if (!tr_linear_address(t, &mem->mem, c->dt.zi.address_width))
+        if (!tr_linear_address(t, mem, c->dt.address_width))
             return false;
         if (wants || loans.count || any_operand(t, is_vector)) /* vectors: measured slower the other way */
             tr_check_access(t, size, access_of(mem), tr_operand_align(t));
@@ -340,28 +286,28 @@ static bool copy(struct tr *t)
 static unsigned size_log(unsigned bits) { return (unsigned)__builtin_ctz(bits / 8u); }
 
 
-static uint8_t recipe_reg(const ZydisDecodedOperand *op)
+static uint8_t recipe_reg(const struct operand *op)
 {
-    enum host_reg h = tr_host_reg(gpr_of(op));
-    return (uint8_t)(h == H_NONE ? IN_SPILL + gpr_of(op) : (unsigned)h);
+    enum host_reg h = tr_host_reg(op->reg);
+    return (uint8_t)(h == H_NONE ? (unsigned)IN_SPILL + op->reg : (unsigned)h);
 }
 
 /* How to find the flags of a two-operand instruction again, from what it leaves in its registers. */
 static struct recipe recipe_of(const struct tr *t, unsigned alu)
 {
-    const ZydisDecodedOperand *a = &t->cur->dt.op[0], *b = &t->cur->dt.op[1];
+    const struct operand *a = &t->cur->dt.op[0], *b = &t->cur->dt.op[1];
     struct recipe r = {.a = H_NONE, .b = H_NONE, .size = (uint8_t)size_log(a->size)};
     bool b_imm = b->type == ZYDIS_OPERAND_TYPE_IMMEDIATE, logic = alu == ALU_AND || alu == ALU_OR || alu == ALU_XOR;
-    if (!is_gpr(a) || is_high_byte(a) || (!logic && (is_high_byte(b) || (!is_gpr(b) && !b_imm))))
+    if (!is_gpr(a) || a->high_byte || (!logic && (b->high_byte || (!is_gpr(b) && !b_imm))))
         return r;
-    bool same = is_gpr(b) && a->reg.value == b->reg.value;
+    bool same = is_gpr(b) && a->cls == b->cls && a->reg == b->reg && a->high_byte == b->high_byte;
     if (same && (alu == ALU_XOR || alu == ALU_SUB || alu == ALU_CMP)) { /* the flags of 0 */
         r.cc = CC_LOGIC;
         r.valid = true;
         return r;
     }
     r.a = recipe_reg(a);
-    r.reads = (uint16_t)(1u << gpr_of(a));
+    r.reads = (uint16_t)(1u << a->reg);
     bool needs_b = true;
     switch (alu) {
     case ALU_CMP: r.cc = CC_CMP; break;
@@ -382,7 +328,7 @@ static struct recipe recipe_of(const struct tr *t, unsigned alu)
     if (same && alu == ALU_ADD)
         return r;
     r.b = recipe_reg(b);
-    r.reads |= (uint16_t)(1u << gpr_of(b));
+    r.reads |= (uint16_t)(1u << b->reg);
     r.valid = true;
     return r;
 }
@@ -398,17 +344,17 @@ static bool tr_copy(struct tr *t, unsigned arg)
 /* CMP and TEST with a memory operand: its value goes through r11 into a slot, where a recipe finds it. */
 static bool compare_memory(struct tr *t, unsigned alu)
 {
-    const ZydisDecodedOperand *a = &t->cur->dt.op[0], *b = &t->cur->dt.op[1];
+    const struct operand *a = &t->cur->dt.op[0], *b = &t->cur->dt.op[1];
     bool mem_first = a->type == ZYDIS_OPERAND_TYPE_MEMORY, b_imm = b->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
-    const ZydisDecodedOperand *mem = mem_first ? a : b, *other = mem_first ? b : a;
+    const struct operand *mem = mem_first ? a : b, *other = mem_first ? b : a;
     unsigned size = size_log(mem->size);
-    if (!b_imm && is_high_byte(other))
+    if (!b_imm && other->high_byte)
         return false;
     uint8_t reg = b_imm ? H_NONE : recipe_reg(other);
     struct host_mem at = hm_base(H_R10, 0);
     if (!tr_group_access(t, USE_OPERAND, &at)) {
         tr_clobber_flags(t);
-        if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
+        if (!tr_linear_address(t, mem, t->cur->dt.address_width))
             return false;
         t->cur->slow_leaves = true; /* its handler leaves nothing in the slot */
         at = tr_check_access_split(t, 1u << size, TR_READ, 0);
@@ -427,14 +373,13 @@ static bool compare_memory(struct tr *t, unsigned alu)
                        .a = IN_SLOT,
                        .b = reg,
                        .b_imm = b_imm ? immediate(t) : 0,
-                       .reads = (uint16_t)(b_imm ? 0 : 1u << gpr_of(other))};
+                       .reads = (uint16_t)(b_imm ? 0 : 1u << other->reg)};
     if (!mem_first) {
         r.a = reg;
         r.b = IN_SLOT;
     }
     emit_store(&t->e, mem_first ? HOT(cc_a) : HOT(cc_b), H_R11);
-    struct host_insn op;
-    base_insn(t, &op);
+    struct host_insn op = base_insn(t);
     to_64bit_encoding(t, &op);
     op.rm = H_R11;
     op.rex8 = size == 0;
@@ -442,7 +387,7 @@ static bool compare_memory(struct tr *t, unsigned alu)
         op.opcode = (uint8_t)((alu == ALU_TEST ? 0x84 : mem_first ? 0x3a : 0x38) | (size > 0));
         op.reg = H_R11;
         op.is_mem = true;
-        op.mem = tr_spill_slot(gpr_of(other));
+        op.mem = tr_spill_slot(other->reg);
     } else if (!b_imm) {
         op.reg = reg;
     }
@@ -454,15 +399,15 @@ static bool compare_memory(struct tr *t, unsigned alu)
 /* ADD and SUB of a memory operand to a register: likewise. */
 static bool add_memory(struct tr *t, unsigned alu)
 {
-    const ZydisDecodedOperand *a = &t->cur->dt.op[0], *mem = &t->cur->dt.op[1];
+    const struct operand *a = &t->cur->dt.op[0], *mem = &t->cur->dt.op[1];
     unsigned size = size_log(mem->size);
-    uint8_t reg = (uint8_t)tr_host_reg(gpr_of(a));
+    uint8_t reg = (uint8_t)tr_host_reg(a->reg);
     struct host_mem at = hm_base(H_R10, 0);
     if (reg == H_NONE || size < 2)
         return false;
     if (!tr_group_access(t, USE_OPERAND, &at)) {
         tr_clobber_flags(t);
-        if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
+        if (!tr_linear_address(t, mem, t->cur->dt.address_width))
             return false;
         t->cur->slow_leaves = true;
         at = tr_check_access_split(t, 1u << size, TR_READ, 0);
@@ -478,20 +423,20 @@ static bool add_memory(struct tr *t, unsigned alu)
                                          .size = (uint8_t)size,
                                          .a = reg,
                                          .b = IN_SLOT,
-                                         .reads = (uint16_t)(1u << gpr_of(a))}};
+                                         .reads = (uint16_t)(1u << a->reg)}};
     return true;
 }
 
 /* Shifts by a constant: the flags follow from what was shifted. */
 static bool tr_shift(struct tr *t, unsigned cc)
 {
-    const ZydisDecodedOperand *op = &t->cur->dt.op[0], *count = &t->cur->dt.op[1];
-    if (!is_gpr(op) || is_high_byte(op) || count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !t->cur->produces ||
+    const struct operand *op = &t->cur->dt.op[0], *count = &t->cur->dt.op[1];
+    if (!is_gpr(op) || op->high_byte || count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !t->cur->produces ||
         t->cur->flags_dead)
         return copy(t);
-    enum host_reg h = tr_host_reg(gpr_of(op));
+    enum host_reg h = tr_host_reg(op->reg);
     if (h == H_NONE)
-        emit_load(&t->e, h = H_R11, tr_spill_slot(gpr_of(op)));
+        emit_load(&t->e, h = H_R11, tr_spill_slot(op->reg));
     emit_store(&t->e, HOT(cc_a), h);
     if (!copy(t))
         return false;
@@ -500,7 +445,7 @@ static bool tr_shift(struct tr *t, unsigned cc)
                                    .size = (uint8_t)size_log(op->size),
                                    .a = IN_SLOT,
                                    .b = H_NONE,
-                                   .b_imm = (int32_t)(count->imm.value.u & (op->size == 64 ? 63 : 31))};
+                                   .b_imm = immediate(t) & (op->size == 64 ? 63 : 31)};
     return true;
 }
 
@@ -520,22 +465,22 @@ static bool tr_alu(struct tr *t, unsigned arg)
 /* INC and DEC keep CF. Where it is in memory it stays there, and their result says the rest. */
 static bool tr_inc_dec(struct tr *t, unsigned cc)
 {
-    const ZydisDecodedOperand *op = &t->cur->dt.op[0];
-    if (!is_gpr(op) || is_high_byte(op) || t->fl.host || t->cur->flags_dead)
+    const struct operand *op = &t->cur->dt.op[0];
+    if (!is_gpr(op) || op->high_byte || t->fl.host || t->cur->flags_dead)
         return copy(t);
     tr_flags_to_memory(t);
-    uint16_t written = t->cur->flags_written;
-    t->cur->flags_written = 0;
+    uint16_t written = t->cur->dt.flags_written;
+    t->cur->dt.flags_written = 0;
     bool ok = copy(t);
-    t->cur->flags_written = written;
+    t->cur->dt.flags_written = written;
     t->fl = (struct flags_at){.host_but_cf = true,
                               .recipe = {.valid = true,
                                          .cc = (uint8_t)cc,
                                          .size = (uint8_t)size_log(op->size),
                                          .a = recipe_reg(op),
                                          .b = H_NONE,
-                                         .reads = (uint16_t)(1u << gpr_of(op))}};
-    t->cur->writes = 0; /* of what the recipe reads: this is the value it means */
+                                         .reads = (uint16_t)(1u << op->reg)}};
+    t->cur->dt.writes = 0; /* of what the recipe reads: this is the value it means */
     return ok;
 }
 
@@ -548,16 +493,15 @@ static bool tr_nothing(struct tr *t, unsigned arg)
 /* Opcodes A0 to A3 have their address where others have an immediate. */
 static bool tr_mov(struct tr *t, unsigned arg)
 {
-    const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
-    const ZydisDecodedOperand *op = t->cur->dt.op;
+    const struct decoded *dt = &t->cur->dt;
+    const struct operand *op = t->cur->dt.op;
     (void)arg;
-    if (is_gpr(&op[0]) && op[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-        ZydisRegisterGetClass(op[1].reg.value) == ZYDIS_REGCLASS_SEGMENT)
+    if (is_gpr(&op[0]) && is_register(&op[1], ZYDIS_REGCLASS_SEGMENT))
         return tr_from_segment(t);
-    if (zi->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || zi->opcode < 0xa0 || zi->opcode > 0xa3)
+    if (dt->enc.map || dt->enc.opcode < 0xa0 || dt->enc.opcode > 0xa3)
         return copy(t);
-    const ZydisDecodedOperand *mem = tr_memory_operand(t);
-    struct host_insn h = {.opcode = (uint8_t)((zi->opcode & 1) | (zi->opcode & 2 ? 0x88 : 0x8a)),
+    const struct operand *mem = tr_memory_operand(t);
+    struct host_insn h = {.opcode = (uint8_t)((dt->enc.opcode & 1) | (dt->enc.opcode & 2 ? 0x88 : 0x8a)),
                           .modrm = true,
                           .reg = H_RAX,
                           .is_mem = true,
@@ -565,7 +509,7 @@ static bool tr_mov(struct tr *t, unsigned arg)
                           .w = mem->size == 64,
                           .p66 = mem->size == 16};
     tr_clobber_flags(t);
-    if (!tr_linear_address(t, &mem->mem, zi->address_width))
+    if (!tr_linear_address(t, mem, dt->address_width))
         return false;
     tr_check_access(t, mem->size / 8u, access_of(mem), 0);
     emit_insn(&t->e, &h);
@@ -574,46 +518,46 @@ static bool tr_mov(struct tr *t, unsigned arg)
 
 static bool tr_lea(struct tr *t, unsigned arg)
 {
-    const ZydisDecodedOperand *dst = &t->cur->dt.op[0], *mem = &t->cur->dt.op[1];
-    const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
+    const struct operand *dst = &t->cur->dt.op[0], *mem = &t->cur->dt.op[1];
+    const struct decoded *dt = &t->cur->dt;
     (void)arg;
-    enum host_reg host = tr_host_reg(gpr_of(dst));
-    if (zi->address_width == 16)
+    enum host_reg host = tr_host_reg(dst->reg);
+    if (dt->address_width == 16)
         return false;
     if (dst->size > 16 && host != H_NONE) {
-        tr_effective_address(t, &mem->mem, zi->address_width, host, dst->size == 64);
+        tr_effective_address(t, mem, dt->address_width, host, dst->size == 64);
         return true;
     }
-    tr_effective_address(t, &mem->mem, zi->address_width, H_R11, dst->size == 64);
+    tr_effective_address(t, mem, dt->address_width, H_R11, dst->size == 64);
     if (dst->size > 16) {
-        emit_store(&t->e, tr_spill_slot(gpr_of(dst)), H_R11);
-        t->held[0] = (uint8_t)gpr_of(dst);
+        emit_store(&t->e, tr_spill_slot(dst->reg), H_R11);
+        t->held[0] = (uint8_t)dst->reg;
         t->held[1] = R_ZERO;
         t->held_pos = t->e.pos;
     } else if (host != H_NONE) {
         struct host_insn mov = {.opcode = 0x89, .modrm = true, .reg = H_R11, .rm = (uint8_t)host, .p66 = true};
         emit_insn(&t->e, &mov);
     } else {
-        emit_store16(&t->e, tr_spill_slot(gpr_of(dst)), H_R11);
+        emit_store16(&t->e, tr_spill_slot(dst->reg), H_R11);
     }
     return true;
 }
 
 /* Bit `index` of memory at `mem`: of a word that may lie anywhere, for whose address 64 bits wrap. */
-static bool bit_of_memory(struct tr *t, const ZydisDecodedOperand *mem, const ZydisDecodedOperand *index)
+static bool bit_of_memory(struct tr *t, const struct operand *mem, const struct operand *index)
 {
     struct emit *e = &t->e;
     unsigned size = size_log(mem->size);
-    enum host_reg h = tr_host_reg(gpr_of(index));
-    if (!t->long64 || size < 2 || (h == H_NONE && writes(mem)) || t->cur->dt.zi.address_width != 64)
+    enum host_reg h = tr_host_reg(index->reg);
+    if (!t->long64 || size < 2 || (h == H_NONE && writes(mem)) || t->cur->dt.address_width != 64)
         return false;
     tr_clobber_flags(t);
-    if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
+    if (!tr_linear_address(t, mem, t->cur->dt.address_width))
         return false;
     struct host_insn sign_extend = {.opcode = size == 3 ? 0x8b : 0x63, .modrm = true, .reg = H_R11, .w = true,
                                     .rm = (uint8_t)h, .is_mem = h == H_NONE};
     if (h == H_NONE)
-        sign_extend.mem = tr_spill_slot(gpr_of(index));
+        sign_extend.mem = tr_spill_slot(index->reg);
     emit_insn(e, &sign_extend);
     struct host_insn to_words = {.opcode = 0xc1, .modrm = true, .reg = 7, .rm = H_R11, .w = true, .imm_len = 1,
                                  .imm = {(uint8_t)(size + 3)}};
@@ -623,12 +567,12 @@ static bool bit_of_memory(struct tr *t, const ZydisDecodedOperand *mem, const Zy
     tr_check_access(t, 1u << size, access_of(mem), 0);
     if (wants_flags(t))
         tr_want_flags(t);
-    struct host_insn op = {.map = 1, .opcode = t->cur->dt.zi.opcode, .modrm = true, .rm = H_R11, .w = size == 3};
+    struct host_insn op = {.map = 1, .opcode = t->cur->dt.enc.opcode, .modrm = true, .rm = H_R11, .w = size == 3};
     struct host_insn move = {.opcode = 0x8b, .modrm = true, .reg = H_R11, .is_mem = true, .mem = hm_base(H_R10, 0),
                              .w = size == 3};
     emit_insn(e, &move);
     if (h == H_NONE)
-        emit_load(e, h = H_R10, tr_spill_slot(gpr_of(index)));
+        emit_load(e, h = H_R10, tr_spill_slot(index->reg));
     op.reg = (uint8_t)h;
     emit_insn(e, &op);
     move.opcode = 0x89;
@@ -641,7 +585,7 @@ static bool bit_of_memory(struct tr *t, const ZydisDecodedOperand *mem, const Zy
 static bool tr_bit(struct tr *t, unsigned arg)
 {
     (void)arg;
-    return tr_is_bit_string(t) ? bit_of_memory(t, tr_memory_operand(t), &t->cur->dt.op[1]) : copy(t);
+    return t->cur->bit_string ? bit_of_memory(t, tr_memory_operand(t), &t->cur->dt.op[1]) : copy(t);
 }
 
 /* `size`: log2 of the operand's bytes, 2 or 3. */
@@ -675,7 +619,7 @@ static void check_quotient(struct tr *t, unsigned size, uint8_t divisor, bool is
 /* What a host leaves in the flags depends on what they were, and the check destroys those. */
 static bool tr_div(struct tr *t, unsigned is_signed)
 {
-    const ZydisDecodedOperand *op = &t->cur->dt.op[0];
+    const struct operand *op = &t->cur->dt.op[0];
     unsigned size = size_log(op->size);
     uint8_t divisor = H_R10;
     if (size < 2)
@@ -684,16 +628,16 @@ static bool tr_div(struct tr *t, unsigned is_signed)
         struct host_mem at = hm_base(H_R10, 0);
         if (!tr_group_access(t, USE_OPERAND, &at)) {
             tr_clobber_flags(t);
-            if (!tr_linear_address(t, &op->mem, t->cur->dt.zi.address_width))
+            if (!tr_linear_address(t, op, t->cur->dt.address_width))
                 return false;
             tr_check_access(t, 1u << size, TR_READ, 0);
         }
         struct host_insn load = {.opcode = 0x8b, .modrm = true, .reg = H_R10, .is_mem = true, .mem = at, .w = size == 3};
         emit_insn(&t->e, &load);
-    } else if (tr_host_reg(gpr_of(op)) == H_NONE) {
-        emit_load(&t->e, H_R10, tr_spill_slot(gpr_of(op)));
+    } else if (tr_host_reg(op->reg) == H_NONE) {
+        emit_load(&t->e, H_R10, tr_spill_slot(op->reg));
     } else {
-        divisor = (uint8_t)tr_host_reg(gpr_of(op));
+        divisor = (uint8_t)tr_host_reg(op->reg);
     }
     tr_forget_r10(t);
     tr_clobber_flags(t);
@@ -719,13 +663,13 @@ static void use_vectors(struct tr *t)
 
 static bool vector_usable(const struct tr *t, unsigned attrs)
 {
-    const ZydisDecodedOperand *mem = tr_memory_operand(t);
-    const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
+    const struct operand *mem = tr_memory_operand(t);
+    const struct decoded *dt = &t->cur->dt;
     unsigned need = (attrs & AT_AVX ? KEY_AVX : KEY_SSE) | (attrs & AT_FP_EXC ? KEY_MASKED : 0);
-    if ((t->key.bits & need) != need || (mem && mem->mem.type != ZYDIS_MEMOP_TYPE_MEM))
+    if ((t->key.bits & need) != need || (mem && mem->mem_type != ZYDIS_MEMOP_TYPE_MEM))
         return false;
     /* VZEROUPPER, VZEROALL: of eight registers only */
-    return t->long64 || zi->meta.isa_set != ZYDIS_ISA_SET_AVX || zi->operand_count_visible;
+    return t->long64 || !dt->whole_avx;
 }
 
 static bool tr_vector(struct tr *t, unsigned attrs)
@@ -763,7 +707,7 @@ static bool tr_rep(struct tr *t, unsigned string)
     struct emit *e = &t->e;
     const struct cur *c = t->cur;
     unsigned size = string & 3, op = string & ~3u;
-    if (!t->long64 || !(c->in.flags & INSN_REP) || c->dt.zi.address_width != 64 || c->in.seg >= S_FS ||
+    if (!t->long64 || !(c->dt.flags & INSN_REP) || c->dt.address_width != 64 || c->dt.seg >= S_FS ||
         (op != STR_MOVS && op != STR_STOS))
         return false;
     tr_flags_to_memory(t);
@@ -817,21 +761,21 @@ static void use_x87(struct tr *t)
 static bool x87_copy(struct tr *t)
 {
     const struct cur *c = t->cur;
-    const ZydisDecodedInstruction *zi = &c->dt.zi;
-    const ZydisDecodedOperand *mem = tr_memory_operand(t);
-    struct host_insn h = {.opcode = zi->opcode, .modrm = true, .reg = zi->raw.modrm.reg, .rm = zi->raw.modrm.rm,
+    const struct decoded *dt = &c->dt;
+    const struct operand *mem = tr_memory_operand(t);
+    struct host_insn h = {.opcode = dt->enc.opcode, .modrm = true, .reg = dt->enc.reg, .rm = dt->enc.rm,
                           .is_mem = mem != NULL, .mem = hm_base(H_R10, 0)};
     use_x87(t);
     if (mem && !tr_group_access(t, USE_OPERAND, &h.mem)) {
         tr_clobber_flags(t);
-        if (!tr_linear_address(t, &mem->mem, zi->address_width))
+        if (!tr_linear_address(t, mem, dt->address_width))
             return false;
         tr_check_access(t, mem->size / 8u, access_of(mem), 0);
     }
-    if (c->flags_read || (c->flags_written && !c->produces))
+    if (c->dt.flags_read || (c->dt.flags_written && !c->produces))
         tr_want_flags(t);
     emit_insn(&t->e, &h);
-    if (c->flags_written)
+    if (c->dt.flags_written)
         t->fl = (struct flags_at){.host = true, .host_but_cf = true};
     return true;
 }
@@ -864,11 +808,11 @@ static void x87_fcw(struct tr *t, enum host_reg state, bool store)
 /* Where the control word in memory is. */
 static bool control_word(struct tr *t, unsigned access, struct host_mem *out)
 {
-    const ZydisDecodedOperand *mem = tr_memory_operand(t);
+    const struct operand *mem = tr_memory_operand(t);
     if (tr_group_access(t, USE_OPERAND, out))
         return true;
     tr_clobber_flags(t);
-    if (!tr_linear_address(t, &mem->mem, t->cur->dt.zi.address_width))
+    if (!tr_linear_address(t, mem, t->cur->dt.address_width))
         return false;
     tr_check_access(t, 2, access, 0);
     *out = hm_base(H_R10, 0);
@@ -925,9 +869,9 @@ static bool tr_fwait(struct tr *t, unsigned arg)
 /* Instructions with an MMX register: what they do to TOP and tags the host's do too (fpu.h, (7)). */
 static bool tr_mmx(struct tr *t, unsigned attrs)
 {
-    const ZydisDecodedOperand *mem = tr_memory_operand(t);
+    const struct operand *mem = tr_memory_operand(t);
     unsigned need = KEY_X87 | KEY_SSE | (attrs & AT_FP_EXC ? KEY_MASKED : 0);
-    if ((t->key.bits & need) != need || (mem && mem->mem.type != ZYDIS_MEMOP_TYPE_MEM))
+    if ((t->key.bits & need) != need || (mem && mem->mem_type != ZYDIS_MEMOP_TYPE_MEM))
         return false;
     use_x87(t);
     if (any_operand(t, is_vector))
@@ -951,7 +895,7 @@ static unsigned word(const struct tr *t) { return t->long64 ? 8 : 4; }
 
 static bool stack_width_ok(const struct tr *t)
 {
-    return t->cur->dt.zi.operand_width == 8 * word(t);
+    return t->cur->dt.operand_width == 8 * word(t);
 }
 
 static void lea_word(struct tr *t, enum host_reg dst, struct host_mem m)
@@ -995,7 +939,7 @@ struct host_mem tr_pop_slot(struct tr *t)
 
 static bool tr_push(struct tr *t, unsigned arg)
 {
-    const ZydisDecodedOperand *op = &t->cur->dt.op[0];
+    const struct operand *op = &t->cur->dt.op[0];
     (void)arg;
     if (!stack_width_ok(t))
         return false;
@@ -1005,14 +949,14 @@ static bool tr_push(struct tr *t, unsigned arg)
         h.mem = tr_push_slot(t);
         emit_insn(&t->e, &h);
     } else if (is_gpr(op)) {
-        enum host_reg h = tr_host_reg(gpr_of(op));
+        enum host_reg h = tr_host_reg(op->reg);
         struct host_mem slot = tr_push_slot(t);
         if (h == H_NONE)
-            emit_load(&t->e, h = H_R11, tr_spill_slot(gpr_of(op)));
+            emit_load(&t->e, h = H_R11, tr_spill_slot(op->reg));
         move_word(t, h, slot, false);
     } else if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
         tr_clobber_flags(t);
-        if (!tr_linear_address(t, &op->mem, t->cur->dt.zi.address_width))
+        if (!tr_linear_address(t, op, t->cur->dt.address_width))
             return false;
         tr_check_access(t, word(t), TR_READ, 0);
         move_word(t, H_R11, hm_base(H_R10, 0), true);
@@ -1029,16 +973,16 @@ static bool tr_push(struct tr *t, unsigned arg)
 
 static bool tr_pop(struct tr *t, unsigned arg)
 {
-    const ZydisDecodedOperand *op = &t->cur->dt.op[0];
+    const struct operand *op = &t->cur->dt.op[0];
     (void)arg;
     if (!stack_width_ok(t) || !is_gpr(op))
         return false;
-    enum host_reg h = tr_host_reg(gpr_of(op));
+    enum host_reg h = tr_host_reg(op->reg);
     struct host_mem slot = tr_pop_slot(t);
     move_word(t, h == H_NONE ? H_R11 : h, slot, true);
     if (h == H_NONE)
-        emit_store(&t->e, tr_spill_slot(gpr_of(op)), H_R11);
-    if (gpr_of(op) != R_RSP)
+        emit_store(&t->e, tr_spill_slot(op->reg), H_R11);
+    if (op->reg != R_RSP)
         tr_pop_done(t, word(t));
     return true;
 }
@@ -1056,7 +1000,7 @@ static bool tr_leave(struct tr *t, unsigned arg)
     return true;
 }
 
-static bool is_far(const struct tr *t) { return t->cur->dt.zi.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR; }
+static bool is_far(const struct tr *t) { return t->cur->dt.far; }
 
 static bool target_of(const struct tr *t, uint64_t *out)
 {
@@ -1069,29 +1013,29 @@ static bool canonical(uint64_t va) { return va + (UINT64_C(1) << 47) < UINT64_C(
 
 bool tr_direct_target(const struct tr *t, uint64_t *out)
 {
-    if (t->cur->dt.op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !t->cur->dt.op[0].imm.is_relative)
+    if (!t->cur->dt.relative)
         return false;
-    return target_of(t, out) && (!t->long64 || (canonical(*out) && t->cur->dt.zi.operand_width == 64));
+    return target_of(t, out) && (!t->long64 || (canonical(*out) && t->cur->dt.operand_width == 64));
 }
 
 /* r10 = target of an indirect near branch; flags are in memory. */
 static bool indirect_target(struct tr *t)
 {
-    const ZydisDecodedOperand *op = &t->cur->dt.op[0];
+    const struct operand *op = &t->cur->dt.op[0];
     if (is_far(t) || op->size != 8 * word(t))
         return false;
     tr_forget_r10(t);
     if (is_gpr(op)) {
-        enum host_reg h = tr_host_reg(gpr_of(op));
+        enum host_reg h = tr_host_reg(op->reg);
         if (h == H_NONE)
-            emit_load(&t->e, H_R10, tr_spill_slot(gpr_of(op)));
+            emit_load(&t->e, H_R10, tr_spill_slot(op->reg));
         else if (t->long64)
             emit_mov_rr(&t->e, H_R10, h);
         else
             emit_mov_rr32(&t->e, H_R10, h);
         return true;
     }
-    if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || !tr_linear_address(t, &op->mem, t->cur->dt.zi.address_width))
+    if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || !tr_linear_address(t, op, t->cur->dt.address_width))
         return false;
     move_word(t, H_R10, tr_check_access_split(t, word(t), TR_READ, 0), true);
     return true;
@@ -1185,7 +1129,7 @@ static bool tr_ret(struct tr *t, unsigned arg)
     tr_flags_to_memory(t);
     struct host_mem slot = tr_pop_slot(t);
     move_word(t, H_R10, slot, true);
-    tr_return(t, word(t) + (pops ? (uint16_t)t->cur->dt.zi.raw.imm[0].value.u : 0));
+    tr_return(t, word(t) + (pops ? (uint16_t)immediate(t) : 0));
     return true;
 }
 
@@ -1267,19 +1211,19 @@ bool tr_ends(struct tr *t)
 {
     struct cur *c = t->cur;
     uint64_t va;
-    const struct row *r = &rows[c->dt.zi.mnemonic];
+    const struct row *r = &rows[c->dt.mnemonic];
     bool goes_on = (r->fn == tr_jcc && tr_direct_target(t, &va)) || (r->fn == tr_popf && t->long64);
     if (c->dt.valid && goes_on)
-        c->in.flags &= (uint8_t)~(INSN_ENDS | INSN_NEXT);
+        c->dt.flags &= (uint8_t)~(INSN_ENDS | INSN_NEXT);
     if (c->dt.valid && r->fn == tr_last)
-        c->in.flags |= INSN_ENDS | INSN_NEXT;
-    return (c->in.flags & INSN_ENDS) && r->fn != tr_sti;
+        c->dt.flags |= INSN_ENDS | INSN_NEXT;
+    return (c->dt.flags & INSN_ENDS) && r->fn != tr_sti;
 }
 
-bool tr_is_native(const struct tr *t)
+static bool is_native(const struct tr *t)
 {
-    const struct row *r = &rows[t->cur->dt.zi.mnemonic];
-    if (!t->cur->dt.valid || insn_info_of(&t->cur->dt.zi)->cls == INSN_STRING)
+    const struct row *r = &rows[t->cur->dt.mnemonic];
+    if (!t->cur->dt.valid || t->cur->dt.info->cls == INSN_STRING)
         return false;
     if (r->fn == tr_push || r->fn == tr_call || r->fn == tr_ret || r->fn == tr_pushf || r->fn == tr_popf)
         return stack_width_ok(t) && !is_far(t);
@@ -1288,15 +1232,10 @@ bool tr_is_native(const struct tr *t)
     return r->fn ? r->fn != tr_handler && r->fn != tr_last && r->fn != tr_nothing : true;
 }
 
-bool tr_is_bit_string(const struct tr *t)
-{
-    return rows[t->cur->dt.zi.mnemonic].fn == tr_bit && tr_memory_operand(t) && is_gpr(&t->cur->dt.op[1]);
-}
-
 bool tr_loops(const struct tr *t)
 {
     uint64_t va;
-    const struct row *r = &rows[t->cur->dt.zi.mnemonic];
+    const struct row *r = &rows[t->cur->dt.mnemonic];
     return t->cur->dt.valid && (r->fn == tr_jcc || r->fn == tr_jmp || r->fn == tr_call) && tr_direct_target(t, &va) &&
            va == t->va;
 }
@@ -1305,34 +1244,40 @@ bool tr_loops(const struct tr *t)
 static bool is_vector_insn(const struct tr *t, const struct insn_info *info)
 {
     bool moves_data = info->cls == INSN_HOST || info->cls == INSN_MOVE;
-    return !rows[t->cur->dt.zi.mnemonic].fn && moves_data && (info->attrs & (AT_SSE | AT_AVX)) &&
+    return !rows[t->cur->dt.mnemonic].fn && moves_data && (info->attrs & (AT_SSE | AT_AVX)) &&
            !(info->attrs & AT_FPU) && !((info->attrs & AT_MMX) && any_operand(t, is_mmx));
 }
 
 /* Of MOV: the handler does it, and may raise a fault. */
-static bool is_control(const ZydisDecodedOperand *op)
+static bool is_control(const struct operand *op)
 {
-    if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-        return false;
-    ZydisRegisterClass cls = ZydisRegisterGetClass(op->reg.value);
-    return cls == ZYDIS_REGCLASS_CONTROL || cls == ZYDIS_REGCLASS_DEBUG;
+    return is_register(op, ZYDIS_REGCLASS_CONTROL) || is_register(op, ZYDIS_REGCLASS_DEBUG);
 }
 
-bool tr_is_harmless(const struct tr *t)
+/* Native and without faults of its own, but for its accesses. */
+static bool is_harmless(const struct tr *t)
 {
-    const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
-    if (!tr_is_native(t) || info->cls == INSN_SYSTEM || any_operand(t, is_control))
+    const struct insn_info *info = t->cur->dt.info;
+    if (!t->cur->native || info->cls == INSN_SYSTEM || any_operand(t, is_control))
         return false;
-    if (rows[t->cur->dt.zi.mnemonic].fn)
+    if (rows[t->cur->dt.mnemonic].fn)
         return !(info->attrs & (AT_FPU | AT_MMX | AT_SSE | AT_AVX));
     return is_vector_insn(t, info) && vector_usable(t, info->attrs);
+}
+
+void tr_classify(struct tr *t)
+{
+    struct cur *c = t->cur;
+    c->native = is_native(t);
+    c->harmless = is_harmless(t);
+    c->bit_string = rows[c->dt.mnemonic].fn == tr_bit && tr_memory_operand(t) && is_gpr(&c->dt.op[1]);
 }
 
 void tr_prepare(struct tr *t)
 {
     for (unsigned i = 0; i < t->count; i++) {
         t->cur = &t->insn[i];
-        const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
+        const struct insn_info *info = t->cur->dt.info;
         if (t->cur->dt.valid && is_vector_insn(t, info) && vector_usable(t, info->attrs)) {
             use_vectors(t);
             return;
@@ -1342,8 +1287,8 @@ void tr_prepare(struct tr *t)
 
 bool tr_insn(struct tr *t)
 {
-    const struct row *r = &rows[t->cur->dt.zi.mnemonic];
-    const struct insn_info *info = insn_info_of(&t->cur->dt.zi);
+    const struct row *r = &rows[t->cur->dt.mnemonic];
+    const struct insn_info *info = t->cur->dt.info;
     bool moves_data = info->cls == INSN_HOST || info->cls == INSN_MOVE;
     if (info->cls == INSN_STRING)
         return tr_rep(t, info->arg);

@@ -47,7 +47,7 @@ static void slow_if_interrupted(struct tr *t)
 bool tr_sti(struct tr *t, unsigned arg)
 {
     (void)arg;
-    if (!kernel(t) || (t->cur->in.flags & INSN_ENDS))
+    if (!kernel(t) || (t->cur->dt.flags & INSN_ENDS))
         return false;
     tr_clobber_flags(t);
     load_vcpu(t, H_R11);
@@ -69,7 +69,7 @@ bool tr_pushf(struct tr *t, unsigned arg)
     struct host_insn swap = {.p66 = true, .opcode = 0xc1, .modrm = true, .rm = H_RAX, .imm_len = 1, .imm = {8}};
     struct host_insn extend = {.map = 1, .opcode = 0xb7, .modrm = true, .reg = H_RAX, .rm = H_RAX};
     (void)arg;
-    if (!t->long64 || t->cur->dt.zi.operand_width != 64)
+    if (!t->long64 || t->cur->dt.operand_width != 64)
         return false;
     struct host_mem slot = tr_push_slot(t);
     tr_flags_to_aflags(t);
@@ -113,7 +113,7 @@ bool tr_popf(struct tr *t, unsigned arg)
     struct emit *e = &t->e;
     uint32_t same_if = 0, others = FL_TF | FL_DF | FL_NT | FL_AC | FL_ID | (kernel(t) ? FL_IOPL : 0);
     (void)arg;
-    if (!t->long64 || t->cur->dt.zi.operand_width != 64)
+    if (!t->long64 || t->cur->dt.operand_width != 64)
         return false;
     t->cur->slow_leaves = true;
     struct host_mem slot = tr_pop_slot(t);
@@ -144,8 +144,8 @@ bool tr_popf(struct tr *t, unsigned arg)
 /* MOV of a selector to a register. */
 bool tr_from_segment(struct tr *t)
 {
-    const ZydisDecodedOperand *dst = &t->cur->dt.op[0], *src = &t->cur->dt.op[1];
-    unsigned gpr = insn_gpr_offset(dst->reg.value) / 8, seg = (unsigned)(src->reg.value - ZYDIS_REGISTER_ES);
+    const struct operand *dst = &t->cur->dt.op[0], *src = &t->cur->dt.op[1];
+    unsigned gpr = dst->reg, seg = src->reg;
     enum host_reg host = tr_host_reg(gpr);
     struct host_mem sel = VCPU_FIELD(H_R11, s.seg);
     sel.disp += (int32_t)(seg * sizeof(struct seg) + offsetof(struct seg, sel));
@@ -250,7 +250,7 @@ bool tr_syscall(struct tr *t, unsigned arg)
 bool tr_sysret(struct tr *t, unsigned arg)
 {
     (void)arg;
-    if (!t->long64 || !kernel(t) || t->cur->dt.zi.operand_width != 64)
+    if (!t->long64 || !kernel(t) || t->cur->dt.operand_width != 64)
         return false;
     tr_flags_to_aflags(t);
     tr_forget_r10(t);

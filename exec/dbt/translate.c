@@ -85,14 +85,18 @@ void tr_flags_to_aflags(struct tr *t)
     t->fl.mem = t->fl.raw = true;
 }
 
-static bool pops_rsp(const struct tr *t) { return t->cur->dt.op[0].reg.value == ZYDIS_REGISTER_RSP; }
+static bool pops_rsp(const struct tr *t)
+{
+    const struct operand *op = &t->cur->dt.op[0];
+    return op->cls == ZYDIS_REGCLASS_GPR64 && op->reg == R_RSP;
+}
 
 /* How a push or pop moves RSP, as far as a recipe that reads it can follow; else 0. */
 static int32_t stack_step(const struct tr *t)
 {
-    if (!t->long64 || !tr_is_native(t))
+    if (!t->long64 || !t->cur->native)
         return 0;
-    switch (t->cur->dt.zi.mnemonic) {
+    switch (t->cur->dt.mnemonic) {
     case ZYDIS_MNEMONIC_PUSH: return -8;
     case ZYDIS_MNEMONIC_POP: return pops_rsp(t) ? 0 : 8;
     default: return 0;
@@ -103,7 +107,7 @@ static int32_t stack_step(const struct tr *t)
 static bool recipe_breaks(const struct tr *t)
 {
     const struct recipe *r = &t->fl.recipe;
-    uint16_t destroyed = r->valid && !t->cur->produces ? r->reads & t->cur->writes : 0;
+    uint16_t destroyed = r->valid && !t->cur->produces ? r->reads & t->cur->dt.writes : 0;
     bool follows = destroyed == 1u << R_RSP && r->a == H_R14 && r->b != H_R14 && stack_step(t);
     return destroyed && !follows;
 }
@@ -275,11 +279,10 @@ struct host_mem tr_spill_slot(unsigned gpr)
 /* ---- memory operands ---- */
 
 /* A register for an address: pinned, or loaded into `scratch`. */
-static uint8_t address_reg(struct tr *t, ZydisRegister reg, enum host_reg scratch)
+static uint8_t address_reg(struct tr *t, unsigned gpr, enum host_reg scratch)
 {
-    if (reg == ZYDIS_REGISTER_NONE)
+    if (gpr == R_ZERO)
         return H_NONE;
-    unsigned gpr = (unsigned)ZydisRegisterGetId(reg);
     enum host_reg h = tr_host_reg(gpr);
     if (h != H_NONE)
         return (uint8_t)h;
@@ -287,23 +290,20 @@ static uint8_t address_reg(struct tr *t, ZydisRegister reg, enum host_reg scratc
     return (uint8_t)scratch;
 }
 
-void tr_effective_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned width, enum host_reg dst, bool wide)
+void tr_effective_address(struct tr *t, const struct operand *m, unsigned width, enum host_reg dst, bool wide)
 {
     struct emit *e = &t->e;
     tr_forget_r10(t);
-    const ZydisDecodedInstructionRaw *raw = &t->cur->dt.zi.raw;
-    bool no_base = raw->modrm.mod == 0 && raw->modrm.rm == 4 && raw->sib.base == 5; /* see fill_memory() in insn.c */
-    ZydisRegister base = no_base ? ZYDIS_REGISTER_NONE : m->base;
-    uint64_t disp = (uint64_t)(no_base ? raw->disp.value : m->disp.value);
-    bool rip = ZydisRegisterGetClass(base) == ZYDIS_REGCLASS_IP;
+    uint64_t disp = (uint64_t)t->cur->dt.disp;
+    bool rip = m->reg == R_RIP;
     wide &= width == 64;
-    if (rip || (base == ZYDIS_REGISTER_NONE && m->index == ZYDIS_REGISTER_NONE)) {
+    if (rip || (m->reg == R_ZERO && m->index == R_ZERO)) {
         uint64_t at = rip ? tr_next_va(t) + disp : disp;
         emit_mov_ri(e, dst, wide ? at : (uint32_t)at);
         return;
     }
-    struct host_mem ea = {.base = address_reg(t, base, H_R10), .index = address_reg(t, m->index, H_R11),
-                          .scale = m->scale ? (uint8_t)__builtin_ctz(m->scale) : 0, .disp = (int32_t)disp};
+    struct host_mem ea = {.base = address_reg(t, m->reg, H_R10), .index = address_reg(t, m->index, H_R11),
+                          .scale = m->scale, .disp = (int32_t)disp};
     if (!wide)
         emit_lea32(e, dst, ea);
     else if (ea.index == H_NONE && !ea.disp)
@@ -312,11 +312,11 @@ void tr_effective_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigne
         emit_lea(e, dst, ea);
 }
 
-bool tr_linear_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned width)
+bool tr_linear_address(struct tr *t, const struct operand *m, unsigned width)
 {
     static const uint8_t need[] = {[S_ES] = KEY_FLAT, [S_CS] = KEY_FLAT, [S_SS] = KEY_FLAT, [S_DS] = KEY_FLAT,
                                    [S_FS] = KEY_FLAT_FS, [S_GS] = KEY_FLAT_GS};
-    unsigned seg = t->cur->in.seg;
+    unsigned seg = t->cur->dt.seg;
     tr_forget_r10(t);
     if (!(t->key.bits & need[seg]) || width == 16 || (seg == S_CS && !t->long64))
         return false;
@@ -365,7 +365,7 @@ static unsigned mid_block_flags(const struct tr *t)
 
 void tr_slow_if(struct tr *t, enum host_cond cc)
 {
-    bool ends = (t->cur->in.flags & INSN_ENDS) || t->cur->slow_leaves;
+    bool ends = (t->cur->dt.flags & INSN_ENDS) || t->cur->slow_leaves;
     uint32_t site = tr_site(t, ends ? SITE_ENDS : mid_block_flags(t));
     add_stub(t, (struct stub){.kind = STUB_SLOW, .jump_pos = emit_jcc_fwd(&t->e, cc), .site = site});
 }
@@ -440,7 +440,7 @@ struct host_mem tr_check_access_split(struct tr *t, unsigned size, unsigned acce
 
 void tr_call_handler(struct tr *t)
 {
-    bool ends = (t->cur->in.flags & INSN_ENDS) || t->cur->slow_leaves;
+    bool ends = (t->cur->dt.flags & INSN_ENDS) || t->cur->slow_leaves;
     tr_flags_to_memory(t);
     store_fip(t, &t->fip);
     t->x87_ready = false; /* the next x87 instruction finds out */
@@ -668,59 +668,6 @@ static void emit_stubs(struct tr *t, bool cold)
             emit_stub(t, &t->stub[i]);
 }
 
-static uint16_t register_mask(ZydisRegister reg)
-{
-    switch (ZydisRegisterGetClass(reg)) {
-    case ZYDIS_REGCLASS_GPR8:
-    case ZYDIS_REGCLASS_GPR16:
-    case ZYDIS_REGCLASS_GPR32:
-    case ZYDIS_REGCLASS_GPR64: return (uint16_t)(1u << insn_gpr_offset(reg) / 8);
-    default: return 0;
-    }
-}
-
-/* Flags are written in one piece only when nothing of the old ones can show. A count in CL may be 0. */
-static void analyse_flags(struct tr *t)
-{
-    struct cur *c = t->cur;
-    const ZydisDecodedInstruction *zi = &c->dt.zi;
-    const ZydisAccessedFlags *f = zi->cpu_flags;
-    c->flags_read = c->flags_written = 0;
-    if (!f)
-        return;
-    c->flags_read = (uint16_t)(f->tested & FL_ARITH);
-    c->flags_written = (uint16_t)((f->modified | f->set_0 | f->set_1 | f->undefined) & FL_ARITH);
-    bool shift = zi->meta.category == ZYDIS_CATEGORY_SHIFT || zi->meta.category == ZYDIS_CATEGORY_ROTATE;
-    bool bmi = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
-    if (shift && !bmi && c->flags_written) {
-        const ZydisDecodedOperand *count = &c->dt.op[zi->operand_count_visible - 1];
-        unsigned mask = c->dt.op[0].size == 64 ? 63 : 31;
-        if (count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !(count->imm.value.u & mask))
-            c->flags_read = FL_ARITH;
-    }
-    /* x87 comparisons: manuals differ on OF, SF and AF. */
-    bool unsure = f->undefined & FL_ARITH || (zi->meta.category == ZYDIS_CATEGORY_X87_ALU && c->flags_written);
-    if (unsure && !t->d->clean_flags && zi->meta.category != ZYDIS_CATEGORY_LOGICAL)
-        c->flags_read = FL_ARITH;
-    if (zi->mnemonic == ZYDIS_MNEMONIC_DIV || zi->mnemonic == ZYDIS_MNEMONIC_IDIV)
-        c->flags_read = FL_ARITH;
-    c->produces = c->flags_written == FL_ARITH && !c->flags_read;
-}
-
-static void analyse(struct tr *t)
-{
-    struct cur *c = t->cur;
-    const ZydisDecodedInstruction *zi = &c->dt.zi;
-    c->writes = 0;
-    c->produces = false;
-    if (!c->dt.valid)
-        return;
-    for (unsigned i = 0; i < zi->operand_count; i++)
-        if (c->dt.op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && (c->dt.op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
-            c->writes |= register_mask(c->dt.op[i].reg.value);
-    analyse_flags(t);
-}
-
 /* After the instruction: what is known of the flags. */
 static void end_insn(struct tr *t)
 {
@@ -746,20 +693,20 @@ static bool decode(struct tr *t, uint32_t off)
 {
     struct cur *c = t->cur;
     uint32_t at = (uint32_t)(t->va & PAGE_MASK) + off;
-    unsigned avail = at < PAGE_SIZE ? MIN((unsigned)INSN_BYTES_MAX, PAGE_SIZE - at) : 0;
-    memset(&c->in, 0, sizeof(c->in));
     memset(c->use, 0, sizeof(c->use));
     c->slow_leaves = false;
     c->off = (uint16_t)off;
-    c->bytes = mem_page_host(t->d->mem, t->page) + at;
+    const uint8_t *bytes = mem_page_host(t->d->mem, t->page) + at;
+    size_t readable = PAGE_SIZE - at;
     if (t->page2 != MEM_NO_PAGE) {
-        c->bytes = t->crossing;
-        avail = INSN_BYTES_MAX;
+        bytes = t->crossing;
+        readable = sizeof(t->crossing);
     }
-    if (!avail || !insn_decode_detail(t->d->v, c->bytes, avail, 0, &c->in, &c->dt))
+    if (!decode_cached(t->d->decoded, bytes, readable, &c->dt))
         return false;
-    analyse(t);
-    return !(t->n && (c->in.flags & INSN_ALONE));
+    c->produces = c->dt.flags_written == FL_ARITH && !c->dt.flags_read;
+    tr_classify(t);
+    return !(t->n && (c->dt.flags & INSN_ALONE));
 }
 
 /* Up to `most` instructions. Sets t->count and returns the bytes they take. */
@@ -773,8 +720,8 @@ static uint32_t scan(struct tr *t, unsigned most)
             break;
         if (!decode(t, off))
             break;
-        off += t->cur->in.len;
-        t->cur->changed = (uint16_t)(t->cur->writes | (t->n ? t->cur[-1].changed : 0));
+        off += t->cur->dt.len;
+        t->cur->changed = (uint16_t)(t->cur->dt.writes | (t->n ? t->cur[-1].changed : 0));
         bool ends = tr_ends(t);
         t->loops = tr_loops(t);
         if (ends || t->loops) { /* what is behind a loop is not checked in each round of it */
@@ -785,8 +732,8 @@ static uint32_t scan(struct tr *t, unsigned most)
     t->count = t->n;
     /* What ends a block only when nothing can follow does not where something does. */
     for (unsigned i = 0; i + 1 < t->count; i++)
-        t->insn[i].in.flags &= (uint8_t)~(INSN_ENDS | INSN_NEXT);
-    t->ended = t->count && (t->insn[t->count - 1].in.flags & INSN_ENDS);
+        t->insn[i].dt.flags &= (uint8_t)~(INSN_ENDS | INSN_NEXT);
+    t->ended = t->count && (t->insn[t->count - 1].dt.flags & INSN_ENDS);
     return off;
 }
 
@@ -847,45 +794,45 @@ static void track_stack_word(struct tr *t, struct tracker *k, int32_t before, bo
 
 static void track_operand(struct tr *t, const struct tracker *k)
 {
-    const ZydisDecodedOperand *op = tr_memory_operand(t);
-    if (tr_is_bit_string(t))
+    const struct operand *op = tr_memory_operand(t);
+    if (t->cur->bit_string)
         return;
-    if (!op || op->mem.type != ZYDIS_MEMOP_TYPE_MEM || op->mem.index != ZYDIS_REGISTER_NONE || t->cur->in.seg >= S_FS ||
-        ZydisRegisterGetClass(op->mem.base) != ZYDIS_REGCLASS_GPR64)
+    if (!op || op->mem_type != ZYDIS_MEMOP_TYPE_MEM || op->index != R_ZERO || t->cur->dt.seg >= S_FS ||
+        op->cls != ZYDIS_REGCLASS_GPR64)
         return;
-    track_access(t, k, USE_OPERAND, (struct access){.gpr = (unsigned)ZydisRegisterGetId(op->mem.base),
+    track_access(t, k, USE_OPERAND, (struct access){.gpr = op->reg,
                                                     .size = op->size / 8u,
                                                     .align = tr_operand_align(t),
-                                                    .at = op->mem.disp.value,
+                                                    .at = t->cur->dt.disp,
                                                     .write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE});
 }
 
 /* Whether all that the instruction does to the register in its first operand is to add a constant. */
 static bool constant_step(const struct tr *t, unsigned *gpr, int32_t *by)
 {
-    const ZydisDecodedInstruction *zi = &t->cur->dt.zi;
-    const ZydisDecodedOperand *op = t->cur->dt.op;
-    if (op[0].type != ZYDIS_OPERAND_TYPE_REGISTER || ZydisRegisterGetClass(op[0].reg.value) != ZYDIS_REGCLASS_GPR64)
+    const struct decoded *dt = &t->cur->dt;
+    const struct operand *op = t->cur->dt.op;
+    if (op[0].type != ZYDIS_OPERAND_TYPE_REGISTER || op[0].cls != ZYDIS_REGCLASS_GPR64)
         return false;
-    bool immediate = op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && zi->raw.imm[0].size <= 32;
+    bool immediate = op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && dt->imm_len <= 4;
     int64_t x = 0;
-    switch (zi->mnemonic) {
+    switch (dt->mnemonic) {
     case ZYDIS_MNEMONIC_INC: x = 1; break;
     case ZYDIS_MNEMONIC_DEC: x = -1; break;
     case ZYDIS_MNEMONIC_ADD:
     case ZYDIS_MNEMONIC_SUB:
         if (!immediate)
             return false;
-        x = zi->mnemonic == ZYDIS_MNEMONIC_ADD ? op[1].imm.value.s : -op[1].imm.value.s;
+        x = dt->mnemonic == ZYDIS_MNEMONIC_ADD ? dt->imm : -dt->imm;
         break;
     case ZYDIS_MNEMONIC_LEA:
-        if (op[1].mem.base != op[0].reg.value || op[1].mem.index != ZYDIS_REGISTER_NONE)
+        if (op[1].cls != op[0].cls || op[1].reg != op[0].reg || op[1].index != R_ZERO)
             return false;
-        x = op[1].mem.disp.value;
+        x = dt->disp;
         break;
     default: return false;
     }
-    *gpr = (unsigned)ZydisRegisterGetId(op[0].reg.value);
+    *gpr = op[0].reg;
     *by = (int32_t)x;
     return x > -(1 << 20) && x < 1 << 20;
 }
@@ -893,12 +840,12 @@ static bool constant_step(const struct tr *t, unsigned *gpr, int32_t *by)
 static void track(struct tr *t, struct tracker *k)
 {
     const struct cur *c = t->cur;
-    const ZydisDecodedInstruction *zi = &c->dt.zi;
-    uint16_t written = c->writes;
+    const struct decoded *dt = &c->dt;
+    uint16_t written = c->dt.writes;
     unsigned gpr;
     int32_t by;
-    if (tr_is_native(t)) {
-        switch (zi->mnemonic) {
+    if (t->cur->native) {
+        switch (dt->mnemonic) {
         case ZYDIS_MNEMONIC_PUSH: /* a memory operand is checked by itself */
         case ZYDIS_MNEMONIC_PUSHFQ:
         case ZYDIS_MNEMONIC_CALL: track_stack_word(t, k, -8, true, -8); return;
@@ -955,8 +902,8 @@ static void choose_groups(struct tr *t)
 static bool has_slow_path(const struct tr *t)
 {
     const struct cur *c = t->cur;
-    const ZydisDecodedOperand *mem = tr_memory_operand(t);
-    switch (c->dt.zi.mnemonic) {
+    const struct operand *mem = tr_memory_operand(t);
+    switch (c->dt.mnemonic) {
     case ZYDIS_MNEMONIC_LEA: return false;
     case ZYDIS_MNEMONIC_DIV:
     case ZYDIS_MNEMONIC_IDIV:
@@ -971,7 +918,7 @@ static bool has_slow_path(const struct tr *t)
 static bool sees_flags(const struct tr *t, bool seen_after)
 {
     const struct cur *c = t->cur;
-    if (!tr_is_harmless(t) || has_slow_path(t) || c->flags_read || (c->in.flags & INSN_ENDS))
+    if (!c->harmless || has_slow_path(t) || c->dt.flags_read || (c->dt.flags & INSN_ENDS))
         return true;
     return !c->produces && seen_after;
 }
@@ -1020,7 +967,7 @@ static void translate_insn(struct tr *t)
     c->first_stub = t->stubs;
     if (!t->fl.host && !t->fl.mem && recipe_breaks(t))
         tr_flags_to_memory(t); /* nothing else has them then */
-    if (c->in.flags & INSN_ENDS)
+    if (c->dt.flags & INSN_ENDS)
         store_fip(t, &t->fip);
     if (!c->dt.valid || !tr_insn(t))
         tr_call_handler(t);
@@ -1100,7 +1047,7 @@ static struct block *translate_once(struct dbt *d, uint64_t va, uint32_t page, c
     if (body)
         tr_prepare(t);
     unsigned checks = check_groups(t, failed);
-    t->body_wants_flags = body && t->insn[0].flags_read;
+    t->body_wants_flags = body && t->insn[0].dt.flags_read;
     if (t->body_wants_flags)
         tr_want_flags(t);
     t->body = body ? e->pos : 0;

@@ -48,15 +48,14 @@ enum { STUBS_MAX = 6 * BLOCK_MAX };
 
 /* The instruction being translated. */
 struct cur {
-    struct insn_detail dt;
-    struct insn in;
-    const uint8_t *bytes;
+    struct decoded dt;
     uint16_t off;         /* from the block's start */
-    uint16_t flags_read, flags_written; /* FL_ARITH bits */
+    bool native;          /* its handler will not do it */
+    bool harmless;        /* native and without faults of its own, but for its accesses */
+    bool bit_string;      /* BT and its like with a register: the word may lie anywhere */
     bool produces;        /* writes all arithmetic flags and reads none */
     bool flags_dead; /* nobody sees the flags that it leaves: no access, exit or reader before they are written anew */
-    uint16_t writes;      /* guest registers that it writes, as a mask */
-    uint16_t changed;     /* and what it and those before it write */
+    uint16_t changed;     /* guest registers that it and those before it write, as a mask */
     uint32_t first_stub;  /* its own */
     bool slow_leaves;     /* when its handler did it, the code behind it cannot go on */
     struct use {
@@ -119,7 +118,7 @@ struct tr {
 static inline uint64_t tr_va(const struct tr *t) { return t->va + t->cur->off; }
 static inline uint64_t tr_next_va(const struct tr *t)
 {
-    uint64_t next = t->va + t->cur->off + t->cur->in.len;
+    uint64_t next = t->va + t->cur->off + t->cur->dt.len;
     return t->long64 ? next : (uint32_t)next;
 }
 
@@ -138,9 +137,9 @@ struct host_mem tr_spill_slot(unsigned gpr);
 /* ---- memory operands ---- */
 enum { TR_READ = 1, TR_WRITE = 2 };
 /* Effective address into `dst`, 32 bits of it unless `wide`. r10 and r11 are lost. */
-void tr_effective_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned width, enum host_reg dst, bool wide);
+void tr_effective_address(struct tr *t, const struct operand *m, unsigned width, enum host_reg dst, bool wide);
 /* Effective linear address into r10. r11 is lost. False: not for a segment like this. */
-bool tr_linear_address(struct tr *t, const ZydisDecodedOperandMem *m, unsigned width);
+bool tr_linear_address(struct tr *t, const struct operand *m, unsigned width);
 /* Check the access of `size` bytes at r10, and make r10 its host address. What cannot be done so leads to the
  * instruction's handler. `align`: address bits that must be 0. r11 and flags are lost. */
 void tr_check_access(struct tr *t, unsigned size, unsigned access, unsigned align);
@@ -180,13 +179,15 @@ bool tr_direct_target(const struct tr *t, uint64_t *out);
 bool tr_loops(const struct tr *t);  /* a direct branch, taken or not, to the block's begin */
 /* At the block's entry: what its instructions would have to look after in each round of a loop. */
 void tr_prepare(struct tr *t);
-/* Before anything is emitted: whether the current instruction ends the block, and whether its handler will do it. */
+/* Before anything is emitted: of the current instruction, cur.native and the two behind it. */
+void tr_classify(struct tr *t);
+/* Whether it ends the block. */
 bool tr_ends(struct tr *t);
-bool tr_is_native(const struct tr *t);
-bool tr_is_harmless(const struct tr *t); /* native and without faults of its own, but for its accesses */
 /* Its explicit memory operand, NULL when it has none. */
-const ZydisDecodedOperand *tr_memory_operand(const struct tr *t);
-bool tr_is_bit_string(const struct tr *t); /* BT and its like with a register: the word may lie anywhere */
+static inline const struct operand *tr_memory_operand(const struct tr *t)
+{
+    return t->cur->dt.mem < 0 ? NULL : &t->cur->dt.op[t->cur->dt.mem];
+}
 unsigned tr_operand_align(const struct tr *t); /* address bits of it that must be 0 */
 
 /* ---- system instructions (tr_sys.c): rows of tr_insn.c ---- */

@@ -46,7 +46,7 @@ def test_tick_limit():
 
 def test_statistics():
     """--stats adds lines behind the closing one, and changes nothing else."""
-    for engine, rows in (("interp", 8), ("dbt", 17), ("mixed", 17), ("dbt:wrong=5", 17)):
+    for engine, rows in (("interp", 8), ("dbt", 18), ("mixed", 18), ("dbt:wrong=5", 18)):
         plain, measured = (run("run", *VIRTUAL, "--engine", engine, *options, *small_guest("rounds=5")).expect(3)
                            for options in ((), ("--stats",)))
         check(measured.ended() == plain.ended() and measured.out == plain.out, f"{engine}: another run")

@@ -1,2 +1,3 @@
 hw_unit_test(decode hw_exec)
+hw_unit_test(dbt_decode hw_exec)
 hw_unit_test(strings hw_exec)
