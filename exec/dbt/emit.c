@@ -34,11 +34,15 @@ void emit_u64(struct emit *e, uint64_t x)
         put_le64(p, x);
 }
 
-/* ---- one instruction ---- */
+/* ---- one instruction ----
+ *
+ * Inlined into each short cut, where most of the instruction is constant, this is a third of the work. */
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 enum { REX = 0x40, REX_W = 8, REX_R = 4, REX_X = 2, REX_B = 1 };
 
-static unsigned ext_bits(const struct host_insn *in)
+static ALWAYS_INLINE unsigned ext_bits(const struct host_insn *in)
 {
     unsigned bits = in->modrm && in->reg & 8 ? REX_R : 0;
     if (!in->is_mem)
@@ -51,7 +55,7 @@ static unsigned ext_bits(const struct host_insn *in)
 }
 
 /* Each of these writes at p and returns where to go on. */
-static uint8_t *prefix_legacy(uint8_t *p, const struct host_insn *in)
+static ALWAYS_INLINE uint8_t *prefix_legacy(uint8_t *p, const struct host_insn *in)
 {
     if (in->is_mem && in->mem.gs)
         *p++ = 0x65;
@@ -69,7 +73,7 @@ static uint8_t *prefix_legacy(uint8_t *p, const struct host_insn *in)
     return p;
 }
 
-static uint8_t *prefix_vex(uint8_t *p, const struct host_insn *in)
+static ALWAYS_INLINE uint8_t *prefix_vex(uint8_t *p, const struct host_insn *in)
 {
     if (in->is_mem && in->mem.gs)
         *p++ = 0x65;
@@ -85,7 +89,7 @@ static uint8_t *prefix_vex(uint8_t *p, const struct host_insn *in)
     return p;
 }
 
-static uint8_t *modrm_mem(uint8_t *p, const struct emit *e, const struct host_insn *in)
+static ALWAYS_INLINE uint8_t *modrm_mem(uint8_t *p, const struct emit *e, const struct host_insn *in)
 {
     const struct host_mem *m = &in->mem;
     unsigned reg = (in->reg & 7u) << 3;
@@ -111,7 +115,7 @@ static uint8_t *modrm_mem(uint8_t *p, const struct emit *e, const struct host_in
 }
 
 /* With room for any instruction nothing is checked byte by byte: so `end` is INSN_ROOM bytes nearer. */
-void emit_insn(struct emit *e, const struct host_insn *in)
+static ALWAYS_INLINE void encode(struct emit *e, const struct host_insn *in)
 {
     enum { INSN_ROOM = 32 };
     if (unlikely(e->end - e->pos < INSN_ROOM)) {
@@ -129,19 +133,21 @@ void emit_insn(struct emit *e, const struct host_insn *in)
     e->pos = (uint32_t)(p + in->imm_len - e->base);
 }
 
+void emit_insn(struct emit *e, const struct host_insn *in) { encode(e, in); }
+
 /* ---- short cuts ---- */
 
-static struct host_insn op_rr(uint8_t opcode, unsigned reg, unsigned rm, bool w)
+static ALWAYS_INLINE struct host_insn op_rr(uint8_t opcode, unsigned reg, unsigned rm, bool w)
 {
     return (struct host_insn){.opcode = opcode, .modrm = true, .reg = (uint8_t)reg, .rm = (uint8_t)rm, .w = w};
 }
 
-static struct host_insn op_rm(uint8_t opcode, unsigned reg, struct host_mem m, bool w)
+static ALWAYS_INLINE struct host_insn op_rm(uint8_t opcode, unsigned reg, struct host_mem m, bool w)
 {
     return (struct host_insn){.opcode = opcode, .modrm = true, .reg = (uint8_t)reg, .is_mem = true, .mem = m, .w = w};
 }
 
-static void set_imm(struct host_insn *in, uint64_t x, unsigned len)
+static ALWAYS_INLINE void set_imm(struct host_insn *in, uint64_t x, unsigned len)
 {
     in->imm_len = (uint8_t)len;
     put_le64(in->imm, x);
@@ -150,13 +156,13 @@ static void set_imm(struct host_insn *in, uint64_t x, unsigned len)
 void emit_mov_rr(struct emit *e, enum host_reg dst, enum host_reg src)
 {
     struct host_insn in = op_rr(0x89, src, dst, true);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_mov_rr32(struct emit *e, enum host_reg dst, enum host_reg src)
 {
     struct host_insn in = op_rr(0x89, src, dst, false);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_mov_ri(struct emit *e, enum host_reg dst, uint64_t imm)
@@ -164,79 +170,79 @@ void emit_mov_ri(struct emit *e, enum host_reg dst, uint64_t imm)
     if (imm == (uint64_t)(int64_t)(int32_t)imm && imm > UINT32_MAX) {
         struct host_insn in = op_rr(0xc7, 0, dst, true);
         set_imm(&in, imm, 4);
-        emit_insn(e, &in);
+        encode(e, &in);
         return;
     }
     bool wide = imm > UINT32_MAX;
     struct host_insn in = {.opcode = 0xb8, .rm = (uint8_t)dst, .w = wide};
     set_imm(&in, imm, wide ? 8 : 4);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_load(struct emit *e, enum host_reg dst, struct host_mem m)
 {
     struct host_insn in = op_rm(0x8b, dst, m, true);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_load32(struct emit *e, enum host_reg dst, struct host_mem m)
 {
     struct host_insn in = op_rm(0x8b, dst, m, false);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_store(struct emit *e, struct host_mem m, enum host_reg src)
 {
     struct host_insn in = op_rm(0x89, src, m, true);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_store16(struct emit *e, struct host_mem m, enum host_reg src)
 {
     struct host_insn in = op_rm(0x89, src, m, false);
     in.p66 = true;
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_store_imm(struct emit *e, struct host_mem m, int32_t imm)
 {
     struct host_insn in = op_rm(0xc7, 0, m, true);
     set_imm(&in, (uint32_t)imm, 4);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_store_imm32(struct emit *e, struct host_mem m, int32_t imm)
 {
     struct host_insn in = op_rm(0xc7, 0, m, false);
     set_imm(&in, (uint32_t)imm, 4);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_store_imm8(struct emit *e, struct host_mem m, uint8_t imm)
 {
     struct host_insn in = op_rm(0xc6, 0, m, false);
     set_imm(&in, imm, 1);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_lea(struct emit *e, enum host_reg dst, struct host_mem m)
 {
     struct host_insn in = op_rm(0x8d, dst, m, true);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_lea32(struct emit *e, enum host_reg dst, struct host_mem m)
 {
     struct host_insn in = op_rm(0x8d, dst, m, false);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
-static void alu_imm(struct emit *e, struct host_insn in, int32_t imm)
+static ALWAYS_INLINE void alu_imm(struct emit *e, struct host_insn in, int32_t imm)
 {
     bool small = imm == (int8_t)imm;
     in.opcode = small ? 0x83 : 0x81;
     set_imm(&in, (uint32_t)imm, small ? 1 : 4);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_alu_ri(struct emit *e, unsigned ext, enum host_reg dst, int32_t imm, bool wide)
@@ -252,20 +258,20 @@ void emit_alu_mi(struct emit *e, unsigned ext, struct host_mem m, int32_t imm, b
 void emit_alu_rr(struct emit *e, unsigned ext, enum host_reg dst, enum host_reg src, bool wide)
 {
     struct host_insn in = op_rr((uint8_t)(ext << 3 | 1), src, dst, wide);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_alu_rm(struct emit *e, unsigned ext, enum host_reg dst, struct host_mem m)
 {
     struct host_insn in = op_rm((uint8_t)(ext << 3 | 3), dst, m, true);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_cmp8_mi(struct emit *e, struct host_mem m, uint8_t imm)
 {
     struct host_insn in = op_rm(0x80, 7, m, false);
     set_imm(&in, imm, 1);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_rorx32(struct emit *e, enum host_reg dst, enum host_reg src, unsigned count)
@@ -275,14 +281,14 @@ void emit_rorx32(struct emit *e, enum host_reg dst, enum host_reg src, unsigned 
     in.pp = 3;
     in.map = 3;
     set_imm(&in, count, 1);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_shr_ri32(struct emit *e, enum host_reg dst, unsigned count)
 {
     struct host_insn in = op_rr(0xc1, 5, dst, false);
     set_imm(&in, count, 1);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 /* ---- jumps ---- */
@@ -317,13 +323,13 @@ void emit_call(struct emit *e, uint32_t target)
 void emit_jmp_mem(struct emit *e, struct host_mem m)
 {
     struct host_insn in = op_rm(0xff, 4, m, false);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_call_mem(struct emit *e, struct host_mem m)
 {
     struct host_insn in = op_rm(0xff, 2, m, false);
-    emit_insn(e, &in);
+    encode(e, &in);
 }
 
 void emit_patch(struct emit *e, uint32_t rel32_pos, uint32_t target)
