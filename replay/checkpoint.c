@@ -17,7 +17,8 @@
 struct checkpoint {
     uint64_t ticks;
     struct replayer_mark mark;
-    uint8_t *image;
+    uint8_t *image;  /* NULL: of a stored one, which is read again when it is wanted */
+    size_t stored;   /* its number in the recording */
     uint32_t *page; /* pages that have a version here */
     uint32_t page_count;
     enum checkpoint_kind kind;
@@ -57,6 +58,8 @@ struct checkpoints {
     uint64_t base;      /* ticks of a checkpoint, which is not given up while it is this */
     uint64_t restores, pages_restored;
     struct log_reader *log; /* of stored ones */
+    uint8_t *image;         /* scratch: of one of them */
+    size_t stored_step;     /* those whose number it does not divide are given up */
     struct err *failed;     /* reading one; taken by checkpoints_restore() */
     uint64_t failed_at;     /* ticks of that one */
     struct wanted { struct version **v; size_t count, cap; } wanted; /* scratch: those to be read */
@@ -267,7 +270,7 @@ static size_t index_before(const struct checkpoints *c, uint64_t ticks)
 
 static uint64_t overhead(const struct checkpoints *c, const struct checkpoint *p)
 {
-    return sizeof(*p) + machine_image_len(c->m) + p->page_count * sizeof(*p->page);
+    return sizeof(*p) + (p->image ? machine_image_len(c->m) : 0) + p->page_count * sizeof(*p->page);
 }
 
 static void checkpoint_free(struct checkpoint *p)
@@ -412,14 +415,14 @@ static bool make_room(struct checkpoints *c)
     return true;
 }
 
-static struct checkpoint *checkpoint_new(const struct checkpoints *c, uint32_t pages)
+static struct checkpoint *checkpoint_new(const struct checkpoints *c, uint32_t pages, bool image)
 {
     struct checkpoint *p = calloc(1, sizeof(*p));
     if (!p)
         return NULL;
-    p->image = malloc(machine_image_len(c->m));
+    p->image = image ? malloc(machine_image_len(c->m)) : NULL;
     p->page = malloc((size_t)MAX(pages, 1) * sizeof(*p->page));
-    if (p->image && p->page)
+    if ((p->image || !image) && p->page)
         return p;
     checkpoint_free(p);
     return NULL;
@@ -474,7 +477,7 @@ static bool take(struct checkpoints *c, enum checkpoint_kind kind, const struct 
 {
     uint64_t ticks = c->m->vcpu.ticks;
     mem_dirty_collect(&c->m->mem);
-    struct checkpoint *p = make_room(c) ? checkpoint_new(c, c->dirty.count) : NULL;
+    struct checkpoint *p = make_room(c) ? checkpoint_new(c, c->dirty.count, true) : NULL;
     if (!p)
         return false;
     p->ticks = ticks;
@@ -513,6 +516,8 @@ struct err *checkpoints_take(struct checkpoints *c, enum checkpoint_kind kind, c
 
 /* ---- stored ones ---- */
 
+enum { STORED_SHARE = 2 }; /* what is known of them may take that part of the memory; of pages it is but where they are */
+
 /* The version of each page, and where its content is. */
 static bool import_pages(struct checkpoints *c, struct checkpoint *p, const struct log_checkpoint *from)
 {
@@ -535,20 +540,31 @@ static bool import_pages(struct checkpoints *c, struct checkpoint *p, const stru
     return true;
 }
 
+/* Those from the checkpoint `i` on that stored_step leaves out; not the last one, for nobody is there yet to have its pages. */
+static void thin_stored(struct checkpoints *c, size_t i)
+{
+    while (i + 1 < c->count)
+        if (c->at[i]->kind == CHECKPOINT_STORED && c->at[i]->stored % c->stored_step)
+            give_up(c, i);
+        else
+            i++;
+}
+
 /* *ok: it is one of this machine, behind those that are known. */
 static struct err *import(struct checkpoints *c, size_t i, bool *ok)
 {
     struct log_checkpoint from;
     struct err *e = log_reader_checkpoint(c->log, i, &from);
     *ok = !e && from.pos.ticks > c->at[c->count - 1]->ticks && from.pages <= c->m->mem.ram_pages && make_room(c);
-    struct checkpoint *p = *ok ? checkpoint_new(c, (uint32_t)from.pages) : NULL;
+    struct checkpoint *p = *ok ? checkpoint_new(c, (uint32_t)from.pages, false) : NULL;
     if (!p) {
         *ok = false;
         return e;
     }
     p->ticks = from.pos.ticks;
     p->kind = CHECKPOINT_STORED;
-    e = stored_decode(c->m, &from, &p->mark, p->image, ok);
+    p->stored = i;
+    e = stored_decode(c->m, &from, &p->mark, c->image, ok);
     *ok = !e && *ok && import_pages(c, p, &from);
     if (!*ok) {
         forget(c, p);
@@ -563,10 +579,21 @@ struct err *checkpoints_import(struct checkpoints *c, struct log_reader *lr)
 {
     size_t count;
     bool ok = true;
+    uint64_t before = c->bytes;
     c->log = lr;
+    c->stored_step = 1;
+    c->image = malloc(machine_image_len(c->m));
+    if (!c->image)
+        return err_new(ERR_HOST, "out of memory for checkpoints");
     struct err *e = log_reader_find_checkpoints(lr, &count);
-    for (size_t i = 0; !e && ok && i < count; i++)
+    for (size_t i = 0; !e && ok && i < count; i++) {
         e = import(c, i, &ok);
+        thin_stored(c, c->count - MIN(c->count, 2));
+        if (c->bytes - before <= c->memory / STORED_SHARE)
+            continue;
+        c->stored_step *= 2;
+        thin_stored(c, 1);
+    }
     if (e && err_code(e) == ERR_CORRUPT) { /* the replay does without */
         err_destroy(e);
         e = NULL;
@@ -668,9 +695,27 @@ static void restore_once(struct checkpoints *c, uint32_t page, uint64_t ticks)
     restore_page(c, page, ticks);
 }
 
+/* Its registers and devices, until the next call. NULL: they cannot be had, and c->failed says why. */
+static const uint8_t *image_of(struct checkpoints *c, const struct checkpoint *p)
+{
+    struct log_checkpoint from;
+    struct replayer_mark ignored;
+    bool ok = true;
+    if (p->image)
+        return p->image;
+    c->failed = log_reader_checkpoint(c->log, p->stored, &from);
+    if (!c->failed)
+        c->failed = stored_decode(c->m, &from, &ignored, c->image, &ok);
+    if (!c->failed && !ok)
+        c->failed = err_new(ERR_CORRUPT, "a checkpoint of the recording is damaged");
+    c->failed_at = p->ticks;
+    return c->failed ? NULL : c->image;
+}
+
 static struct err *restore(struct checkpoints *c, size_t i, struct replayer_mark *mark)
 {
     struct checkpoint *p = c->at[i];
+    const uint8_t *image = image_of(c, p);
     mem_dirty_collect(&c->m->mem);
     if (c->log)
         fetch_all(c, i);
@@ -681,7 +726,7 @@ static struct err *restore(struct checkpoints *c, size_t i, struct replayer_mark
     }
     each_candidate(c, i, restore_once);
     each_candidate(c, i, unmark);
-    machine_load(c->m, p->image);
+    machine_load(c->m, image);
     exec_registers_changed(c->m);
     *mark = p->mark;
     p->used = ++c->clock;
@@ -783,6 +828,7 @@ void checkpoints_destroy(struct checkpoints *c)
     map_free(c->versions, (size_t)pages * sizeof(*c->versions));
     map_free(c->mark_page, pages);
     free(c->wanted.v);
+    free(c->image);
     free(c->at);
     free(c);
 }

@@ -5,6 +5,7 @@ forwards. With any spacing of checkpoints and any memory for them, with checkpoi
 HW_TIMELINE_TRIALS=N: so many trials over the Linux boot (1000)."""
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,11 +20,13 @@ MIB = 1 << 20
 
 
 def trials(recording, count, runs, spacing, memory, engine=None, texts=0):
+    """Returns the bytes that checkpoints took in the end."""
     arguments = [TIMELINE, recording, str(count), str(runs), str(texts), str(rng.randrange(1 << 30)), str(spacing), str(memory)]
     done = subprocess.run([*arguments, *([engine] if engine else [])], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, timeout=900, check=False)
     print(done.stdout.strip())
     check(done.returncode == 0, f"status {done.returncode}: {' '.join(done.args)}\n{done.stdout}")
+    return int(re.search(r"(\d+) KiB", done.stdout)[1]) << 10
 
 
 def typed_recording():
@@ -135,6 +138,15 @@ def test_texts():
     record(path("a.hwr"), small_guest("rounds=300")).expect(3)
     run("index", path("a.hwr"), "--checkpoint-ticks", "30000").expect(0)
     trials(path("a.hwr"), 1, 0, 1 << 40, 64 * MIB, texts=40)
+
+
+def test_many_stored():
+    """More checkpoints in the recording than there is memory for: some are passed over."""
+    record(path("a.hwr"), small_guest("rounds=300")).expect(3)
+    run("index", path("a.hwr"), "--checkpoint-ticks", "3000").expect(0)
+    for memory in (4 * MIB, 32 * MIB):
+        taken = trials(path("a.hwr"), 100, 5, 1 << 24, memory)
+        check(taken <= memory, f"{taken} bytes are taken, {memory} were given")
 
 
 def test_live():
