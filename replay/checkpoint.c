@@ -540,6 +540,20 @@ static bool import_pages(struct checkpoints *c, struct checkpoint *p, const stru
     return true;
 }
 
+/* Room for versions that are gone. */
+static void shrink_versions(struct checkpoints *c)
+{
+    for (uint32_t page = 0; page < c->m->mem.ram_pages; page++) {
+        struct versions *vs = &c->versions[page];
+        struct version *shrunk = vs->count && vs->count < vs->cap ? realloc(vs->v, vs->count * sizeof(*shrunk)) : NULL;
+        if (!shrunk)
+            continue;
+        c->bytes -= (vs->cap - vs->count) * sizeof(*shrunk);
+        vs->v = shrunk;
+        vs->cap = vs->count;
+    }
+}
+
 /* Those from the checkpoint `i` on that stored_step leaves out; not the last one, for nobody is there yet to have its pages. */
 static void thin_stored(struct checkpoints *c, size_t i)
 {
@@ -589,10 +603,12 @@ struct err *checkpoints_import(struct checkpoints *c, struct log_reader *lr)
     for (size_t i = 0; !e && ok && i < count; i++) {
         e = import(c, i, &ok);
         thin_stored(c, c->count - MIN(c->count, 2));
-        if (c->bytes - before <= c->memory / STORED_SHARE)
+        /* A step beyond this one gives up nothing more, and would be 0 some day. */
+        if (c->bytes - before <= c->memory / STORED_SHARE || c->stored_step > i)
             continue;
         c->stored_step *= 2;
         thin_stored(c, 1);
+        shrink_versions(c);
     }
     if (e && err_code(e) == ERR_CORRUPT) { /* the replay does without */
         err_destroy(e);

@@ -141,12 +141,13 @@ def test_texts():
 
 
 def test_many_stored():
-    """More checkpoints in the recording than there is memory for: some are passed over."""
+    """More checkpoints in the recording than there is memory for: some are passed over; in the end nearly all."""
     record(path("a.hwr"), small_guest("rounds=300")).expect(3)
     run("index", path("a.hwr"), "--checkpoint-ticks", "3000").expect(0)
     for memory in (4 * MIB, 32 * MIB):
         taken = trials(path("a.hwr"), 100, 5, 1 << 24, memory)
         check(taken <= memory, f"{taken} bytes are taken, {memory} were given")
+    trials(path("a.hwr"), 20, 2, 1 << 24, 256)
 
 
 def test_live():
