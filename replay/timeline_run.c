@@ -72,7 +72,7 @@ void timeline_probe_remove(struct timeline *t, unsigned number)
 struct found { bool any; uint64_t ticks; struct timeline_stop stop; };
 
 /* What was hit just now and wants a stop: the probe with the lowest number. *how: END_LIMIT, or END_INTERRUPTED while
- * something was looked up, which leaves the guest elsewhere. */
+ * something was looked up, which leaves the guest elsewhere; out->ticks is then where that was hit. */
 static struct err *look_at_hits(struct timeline *t, struct found *out, enum session_end *how)
 {
     const struct exec_probe_hit *hit;
@@ -87,6 +87,8 @@ static struct err *look_at_hits(struct timeline *t, struct found *out, enum sess
         bool holds = slot < best;
         if (holds && p->kind == TP_OUTPUT)
             e = timeline_check_output(t, p, &holds, how);
+        if (*how == END_INTERRUPTED)
+            out->ticks = hit[i].ticks;
         if (e || !holds || (p->condition && !p->condition(p->arg, t)))
             continue;
         best = slot;
@@ -105,6 +107,17 @@ static void pass(struct timeline *t)
     for (size_t i = 0; i < n; i++)
         at_breakpoint = at_breakpoint || t->armed[hit[i].probe].kind == PROBE_EXEC;
     exec_probes_skip(t->m, at_breakpoint ? t->m->vcpu.ticks : UINT64_MAX);
+}
+
+/* To a place that is close by: nobody is asked on the way, for half-way would be nowhere. */
+static struct err *go_close(struct timeline *t, uint64_t ticks, bool near)
+{
+    enum session_end how;
+    bool (*ask)(void *, uint64_t, uint64_t, uint64_t) = t->o.interrupted;
+    t->o.interrupted = NULL;
+    struct err *e = timeline_go(t, ticks, near, &how);
+    t->o.interrupted = ask;
+    return e;
 }
 
 /* ---- forwards ---- */
@@ -148,6 +161,8 @@ static struct err *forwards(struct timeline *t, uint64_t to, bool beyond, struct
             *out = f.stop;
             return settle(t);
         }
+        if (!e && how == END_INTERRUPTED) /* before what it was not found out about, so that it is met again */
+            e = go_close(t, f.ticks, false);
         pass(t);
     }
     if (!e)
@@ -232,16 +247,12 @@ static struct err *backwards(struct timeline *t, struct timeline_stop *out)
     uint64_t from = t->m->vcpu.ticks, looked = from;
     struct found f = {0};
     bool interrupted = false;
-    enum session_end how = END_LIMIT;
     t->move.from = from;
     t->move.to = 0;
     struct err *e = t->armed_count ? find_back(t, from, &f, &interrupted, &looked) : NULL;
     uint64_t to = interrupted ? looked : f.any ? f.ticks : 0;
-    bool (*ask)(void *, uint64_t, uint64_t, uint64_t) = t->o.interrupted;
-    t->o.interrupted = NULL; /* it is close by, and half-way would be nowhere */
     if (!e)
-        e = timeline_go(t, to, true, &how);
-    t->o.interrupted = ask;
+        e = go_close(t, to, true);
     if (e)
         return e;
     *out = f.stop;

@@ -252,6 +252,46 @@ static bool try_text(const char *path, const struct timeline_options *o)
     return false;
 }
 
+/* Interrupted while it is looked up what was printed before, a run ahead is not thrown back, and misses nothing when it
+ * goes on. */
+static bool try_text_interrupted(const char *path, const struct timeline_options *o)
+{
+    enum { TEXT_LEN = 4, QUESTIONS_MAX = 4, INTERRUPTS = 20 };
+    char text[TEXT_LEN + 1] = "";
+    struct timeline_probe p = {.kind = TP_OUTPUT, .text = text};
+    struct timeline_stop stop;
+    struct timeline *t, *whole;
+    unsigned number;
+    if (printed_len < TEXT_LEN)
+        return true;
+    memcpy(text, printed + rnd(printed_len - TEXT_LEN + 1), TEXT_LEN);
+    if (strlen(text) < TEXT_LEN)
+        return true;
+    must(timeline_open(path, o, &t));
+    must(timeline_open(path, o, &whole));
+    must(timeline_probe_add(whole, &p, &number));
+    must(timeline_run(whole, false, &stop)); /* from the beginning: the first of them */
+    uint64_t wanted = timeline_position(whole), from = wanted - 1 - rnd(MIN(wanted - 1, A_MOMENT));
+    must(timeline_seek(t, from, &stop));
+    must(timeline_probe_add(t, &p, &number));
+    bool forwards = true;
+    stop.why = TL_INTERRUPTED;
+    for (unsigned i = 0; i <= INTERRUPTS && forwards && stop.why == TL_INTERRUPTED; i++) {
+        uint64_t before = timeline_position(t);
+        until_interrupt = i < INTERRUPTS ? 1 + (unsigned)rnd(QUESTIONS_MAX) : 0;
+        must(timeline_run(t, false, &stop));
+        forwards = timeline_position(t) >= before;
+    }
+    until_interrupt = 0;
+    bool same = forwards && timeline_position(t) == wanted;
+    if (!same)
+        printf("\"%s\" after %" PRIu64 ": %s at %" PRIu64 ", not %" PRIu64 "\n", text, from,
+               forwards ? "stopped" : "thrown back", timeline_position(t), wanted);
+    timeline_close(t);
+    timeline_close(whole);
+    return same;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 8)
@@ -282,10 +322,10 @@ int main(int argc, char **argv)
         bad_runs += !try_run(t);
     bad += !try_end(t);
     for (size_t i = 0; i < texts; i++)
-        bad_runs += !try_text(argv[1], &o);
+        bad_runs += !try_text(argv[1], &o) + !try_text_interrupted(argv[1], &o);
     struct timeline_stats s = timeline_stats(t);
     printf("seed %s: %zu trials, %zu differ; %zu runs, %zu differ; %" PRIu64 " checkpoints, %" PRIu64 " KiB, %" PRIu64 " restores, %" PRIu64
-           " million ticks replayed\n", argv[5], n, bad, runs + texts, bad_runs, s.checkpoints, s.checkpoint_bytes >> 10, s.restores,
+           " million ticks replayed\n", argv[5], n, bad, runs + 2 * texts, bad_runs, s.checkpoints, s.checkpoint_bytes >> 10, s.restores,
            s.ticks_replayed / 1000000);
     timeline_close(t);
     free(trials);
