@@ -124,8 +124,9 @@ struct exec_probe_hit {
 enum { EXEC_PROBE_HITS_MAX = 8 };
 
 /* Replace the set of probes, of which `p` is copied; between runs. What was set before and is set again costs nothing,
- * and what is gone costs little: engines drop only the code and TLB entries that a new probe covers. Errors, the set is
- * as it was: ERR_USAGE (a probe that cannot be), ERR_HOST. */
+ * and what is gone costs little: engines drop only the code and TLB entries that a new probe covers. What was reported
+ * since the last run (exec_probe_report()) is forgotten. Errors, the set is as it was: ERR_USAGE (a probe that cannot be),
+ * ERR_HOST. */
 must_check struct err *exec_probes_set(struct machine *m, const struct exec_probe *p, size_t n);
 /* PROBE_EXEC is not hit at this tick: whoever stands on one goes on by passing vcpu.ticks. It holds until another tick
  * is passed; UINT64_MAX: none. */

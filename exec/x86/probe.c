@@ -403,6 +403,7 @@ struct err *exec_probes_set(struct machine *m, const struct exec_probe *probe, s
     p->linear = d.linear;
     p->physical = d.physical;
     p->count = n;
+    c->probe_hits = c->probe_hits_kept = 0; /* reported since the last run, by numbers of the old set */
     draft_free(&old);
     arm(p);
     c->probe_data = p->linear.count || p->physical.count;

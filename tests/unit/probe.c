@@ -496,7 +496,7 @@ static void check_ports(struct rig *r)
 }
 static void ports(void **state) { (void)state; for_each_engine(check_ports); }
 
-/* Between two runs; and it does not outlive the state it happened in. */
+/* Between two runs; and it does not outlive the state it happened in, or the set. */
 static void check_reports(struct rig *r)
 {
     static const struct exec_probe p[] = {{.kind = PROBE_EXEC, .addr = CODE + 9}, {.kind = PROBE_REPORTED}};
@@ -515,6 +515,11 @@ static void check_reports(struct rig *r)
     assert_int_equal(r->m->vcpu.ticks, 1005);
     exec_probe_report(r->m, 1);
     exec_state_changed(r->m);
+    assert_int_equal(run(r, FAR), STOP_PROBE);
+    expect_exec(r, CODE + 9, 1009, 1);
+    reset(r, CODE);
+    exec_probe_report(r->m, 1);
+    set_probes(r, p, 1);
     assert_int_equal(run(r, FAR), STOP_PROBE);
     expect_exec(r, CODE + 9, 1009, 1);
 }
