@@ -557,11 +557,12 @@ static void shrink_versions(struct checkpoints *c)
 /* Those from the checkpoint `i` on that stored_step leaves out; not the last one, for nobody is there yet to have its pages. */
 static void thin_stored(struct checkpoints *c, size_t i)
 {
-    while (i + 1 < c->count)
+    while (i + 1 < c->count) {
+        size_t count = c->count;
         if (c->at[i]->kind == CHECKPOINT_STORED && c->at[i]->stored % c->stored_step)
             give_up(c, i);
-        else
-            i++;
+        i += c->count == count; /* without memory to give it up it stays */
+    }
 }
 
 /* *ok: it is one of this machine, behind those that are known. */
