@@ -625,6 +625,14 @@ uint64_t checkpoints_before(const struct checkpoints *c, uint64_t ticks)
     return c->at[i]->ticks;
 }
 
+uint64_t checkpoints_before_output(const struct checkpoints *c, uint64_t ticks, uint64_t bytes)
+{
+    size_t i = index_before(c, ticks);
+    while (i && c->at[i]->mark.console_bytes > bytes)
+        i--;
+    return c->at[i]->ticks;
+}
+
 /* ---- restoring ---- */
 
 enum { LINE = 64 }; /* bytes compared and written at a time: what is known of code and page tables close by stays */

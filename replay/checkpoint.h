@@ -37,6 +37,8 @@ must_check struct err *checkpoints_import(struct checkpoints *c, struct log_read
 
 /* The ticks of the last checkpoint at or before `ticks`; there is one at 0 once it was taken. */
 uint64_t checkpoints_before(const struct checkpoints *c, uint64_t ticks);
+/* Of those the last where no more than so many bytes had been printed. */
+uint64_t checkpoints_before_output(const struct checkpoints *c, uint64_t ticks, uint64_t bytes);
 
 /* Bring the machine to the checkpoint at exactly `ticks`; when that needs a stored one that is damaged, to the last before, and
  * a line on standard error says so. The caller brings the replayer to *mark. Errors: ERR_HOST; nothing has changed then. */

@@ -23,6 +23,8 @@ void timeline_input(void *arg, const struct nondet_event *ev)
 
 /* ---- output ---- */
 
+enum { STRETCH = 1 << 20 }; /* ticks replayed between two looks at what was printed */
+
 enum ending { OTHER, UNKNOWN, SAME };
 
 /* How what was printed so far ends. UNKNOWN: as the text, but the beginning of it is out of sight. */
@@ -53,19 +55,21 @@ void timeline_output(struct timeline *t, const uint8_t *data, size_t len)
 
 struct err *timeline_check_output(struct timeline *t, const struct timeline_probe *p, bool *true_out, enum session_end *how)
 {
-    uint64_t here = t->m->vcpu.ticks, printed = t->console.at, back = here;
-    struct err *e = NULL;
+    uint64_t here = t->m->vcpu.ticks, printed = t->console.at, from = t->move.from, to = t->move.to;
+    size_t len = strlen(p->text), known;
     *how = END_LIMIT;
-    if (!t->replayer || ending(t, p->text) != UNKNOWN) {
-        *true_out = ending(t, p->text) == SAME;
+    *true_out = ending(t, p->text) == SAME;
+    if (!t->replayer || ending(t, p->text) != UNKNOWN)
         return NULL;
-    }
-    do {
-        back = checkpoints_before(t->checkpoints, back - 1);
-        e = timeline_restore(t, back);
-    } while (!e && back && printed - t->console.at < strlen(p->text));
-    if (!e)
-        e = timeline_advance(t, here, how);
+    transcript_text(&t->console, &known);
+    /* What is not known of it: a guest may have been silent for long since. */
+    struct err *e = timeline_restore(t, checkpoints_before_output(t->checkpoints, here, printed - MIN(printed, len)));
+    while (!e && *how == END_LIMIT && t->console.at < printed - known && t->m->vcpu.ticks < here)
+        e = timeline_advance(t, MIN(here, t->m->vcpu.ticks + STRETCH), how);
+    if (!e && *how == END_LIMIT)
+        e = timeline_go(t, here, false, how);
+    t->move.from = from;
+    t->move.to = to;
     *true_out = !e && *how == END_LIMIT && ending(t, p->text) == SAME;
     return e;
 }
