@@ -55,7 +55,7 @@ struct err *gdb_server_create(const char *where, const struct gdb_server_options
     *s = (struct gdb_server){.o = *o, .listener = -1, .client = -1};
     s->target = (struct gdb_target){
         .arch = o->i386 ? &gdb_arch_i386 : &gdb_arch_x86_64, .interrupted = asked, .interrupted_arg = s,
-        .slide = o->slide, .slide_arg = o->slide_arg, .progress_ms = GDB_PROGRESS_MS,
+        .slide = o->slide, .slide_arg = o->slide_arg,
     };
     struct err *e = listen_open(where, &s->listener, &s->address, &s->path);
     if (e) {
@@ -117,6 +117,7 @@ static void accept_client(struct gdb_server *s)
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     s->target.g = gdbs_new(s->target.arch, &gdb_target_ops, &s->target,
                            &(struct gdbs_options){.reverse = timeline_has_past(s->target.t)});
+    s->target.progress_ms = GDB_PROGRESS_MS;
     if (!s->target.g)
         close(fd);
     else

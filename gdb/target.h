@@ -37,7 +37,7 @@ struct gdb_target {
     bool dead;                   /* the live guest has ended */
 };
 
-enum { GDB_PROGRESS_MS = 2000 }; /* what progress_ms is to begin with */
+enum { GDB_PROGRESS_MS = 2000 }; /* what progress_ms is for whoever connects */
 
 extern const struct gdbs_ops gdb_target_ops;
 
