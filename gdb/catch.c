@@ -61,20 +61,20 @@ static void describe(const struct gdb_catch *c, char *out, size_t len)
     }
 }
 
-void gdb_catch_tell(const struct gdb_target *target, const struct timeline_stop *stop)
+void gdb_catch_tell(const struct gdb_target *target, const struct timeline_hit *hit)
 {
     const struct gdb_catch *c = target->catches;
     char what[128];
-    while (c && c->number != stop->probe)
+    while (c && c->number != hit->probe)
         c = c->next;
     if (!c)
         return;
     switch (c->probe.kind) {
     case TP_VECTOR:
-        say_vector(stop->addr, what, sizeof(what));
+        say_vector(hit->addr, what, sizeof(what));
         break;
     case TP_PORT:
-        snprintf(what, sizeof(what), "port %#" PRIx64 " is %s", stop->addr, stop->write ? "written" : "read");
+        snprintf(what, sizeof(what), "port %#" PRIx64 " is %s", hit->addr, hit->write ? "written" : "read");
         break;
     default:
         describe(c, what, sizeof(what));
@@ -89,7 +89,7 @@ static bool one_of(const char *text, uint64_t count, bool named, uint64_t *out)
     if (monitor_number(text, out))
         return *out < count;
     for (size_t i = 0; named && i < ARRAY_LEN(exceptions); i++)
-        if (exceptions[i] && (!strcasecmp(exceptions[i], text) || !strcasecmp(exceptions[i] + 1, text))) {
+        if (exceptions[i] && (!strcasecmp(exceptions[i], text) || !strcasecmp(exceptions[i] + (*exceptions[i] == '#'), text))) {
             *out = i;
             return true;
         }

@@ -10,8 +10,8 @@ void monitor_catch(struct monitor *m);
 void monitor_catches(struct monitor *m);
 void monitor_uncatch(struct monitor *m);
 
-/* Say which catchpoint this was, when it was one. */
-void gdb_catch_tell(const struct gdb_target *target, const struct timeline_stop *stop);
+/* Say which catchpoint was hit, when it was one. */
+void gdb_catch_tell(const struct gdb_target *target, const struct timeline_hit *hit);
 /* All of them, while there is a timeline: nobody is left who would be told. */
 void gdb_catch_clear(struct gdb_target *target);
 

@@ -230,7 +230,7 @@ static struct err *run_back_to(struct monitor *m, unsigned probe, struct timelin
     struct err *e;
     do
         e = timeline_run(m->target->t, true, stop);
-    while (!e && stop->why == TL_PROBE && stop->probe != probe);
+    while (!e && stop->why == TL_PROBE && !timeline_hit_of(stop, probe));
     return e;
 }
 
@@ -246,8 +246,9 @@ static struct err *back_to_write(struct monitor *m, const struct timeline_probe 
     timeline_probe_remove(m->target->t, number);
     if (e)
         return e;
-    if (stop.why == TL_PROBE)
-        SAY(m, "the next instruction writes %#" PRIx64 "\n", stop.addr);
+    const struct timeline_hit *hit = timeline_hit_of(&stop, number);
+    if (hit)
+        SAY(m, "the next instruction writes %#" PRIx64 "\n", hit->addr);
     if (stop.why != TL_BEGIN) {
         say_stop(m, &stop);
         return NULL;

@@ -50,7 +50,7 @@ static struct err *run_handler(struct timeline *t, struct place *old, struct tim
         return e;
     e = timeline_run(t, false, stop);
     timeline_probe_remove(t, number);
-    if (!e && stop->why == TL_PROBE && stop->probe == number)
+    if (!e && stop->hits == 1 && stop->hit[0].probe == number)
         stop->why = TL_REACHED;
     return e;
 }

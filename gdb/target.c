@@ -289,10 +289,12 @@ static void explain(struct gdb_target *target, const struct timeline_stop *stop,
         [TL_END] = GDBS_STOP_END, [TL_INTERRUPTED] = GDBS_STOP_INTERRUPT,
     };
     *out = (struct gdbs_stop){.kind = kinds[stop->why]};
-    if (stop->why == TL_PROBE) {
-        out->hit = break_of(target, stop->probe);
-        out->addr = stop->addr;
-        gdb_catch_tell(target, stop);
+    for (size_t i = 0; i < stop->hits; i++) {
+        gdb_catch_tell(target, &stop->hit[i]);
+        if (out->hit)
+            continue;
+        out->hit = break_of(target, stop->hit[i].probe);
+        out->addr = stop->hit[i].addr;
     }
     if (stop->why != TL_END)
         return;

@@ -73,14 +73,27 @@ struct timeline_probe {
     void *arg;
 };
 
+enum { TIMELINE_HITS_MAX = 8 };
+struct timeline_hit {
+    unsigned probe; /* the number timeline_probe_add() gave */
+    uint64_t addr;  /* of data: the first byte of the access that the probe covers; the vector, the port */
+    bool write;     /* of data and ports */
+};
 struct timeline_stop {
     enum timeline_why why;
-    unsigned probe;      /* TL_PROBE: the number timeline_probe_add() gave; of several the first added */
-    uint64_t addr;       /* TL_PROBE of data: the first byte of the access that the probe covers; the vector, the port */
-    bool write;          /* TL_PROBE of data and ports */
+    struct timeline_hit hit[TIMELINE_HITS_MAX]; /* TL_PROBE: all that were hit at once, `hits` of them */
+    size_t hits;
     char text[96];       /* TL_END: how the guest ended, a phrase such as "power-off" */
     int status;          /* TL_END of a live guest: its exit status as of docs/exit-codes.md */
 };
+/* Where this probe was hit; NULL: it was not. */
+static inline const struct timeline_hit *timeline_hit_of(const struct timeline_stop *stop, unsigned probe)
+{
+    for (size_t i = 0; i < stop->hits; i++)
+        if (stop->hit[i].probe == probe)
+            return &stop->hit[i];
+    return NULL;
+}
 
 /* Stops for timeline_run() and timeline_step(). Adding one that was removed a moment ago costs nothing. They never touch
  * guest memory, there may be any number, and they are hit in any address space. Errors: ERR_HOST. */

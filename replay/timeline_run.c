@@ -71,29 +71,31 @@ void timeline_probe_remove(struct timeline *t, unsigned number)
 
 struct found { bool any; uint64_t ticks; struct timeline_stop stop; };
 
-/* What was hit just now and wants a stop: the probe with the lowest number. *how: END_LIMIT, or END_INTERRUPTED while
+_Static_assert((int)EXEC_PROBE_HITS_MAX <= (int)TIMELINE_HITS_MAX, "there is room for all");
+
+/* What was hit just now and wants a stop. *how: END_LIMIT, or END_INTERRUPTED while
  * something was looked up, which leaves the guest elsewhere; out->ticks is then where that was hit. */
 static struct err *look_at_hits(struct timeline *t, struct found *out, enum session_end *how)
 {
     const struct exec_probe_hit *hit;
     size_t n = exec_probe_hits(t->m, &hit);
-    unsigned best = UINT32_MAX;
     struct err *e = NULL;
     *out = (struct found){0};
     *how = END_LIMIT;
     for (size_t i = 0; !e && *how == END_LIMIT && i < n; i++) {
         unsigned slot = t->armed_slot[hit[i].probe];
         const struct timeline_probe *p = &t->slot[slot].probe;
-        bool holds = slot < best;
-        if (holds && p->kind == TP_OUTPUT)
+        bool holds = true;
+        if (p->kind == TP_OUTPUT)
             e = timeline_check_output(t, p, &holds, how);
         if (*how == END_INTERRUPTED)
             out->ticks = hit[i].ticks;
         if (e || !holds || (p->condition && !p->condition(p->arg, t)))
             continue;
-        best = slot;
-        *out = (struct found){true, hit[i].ticks,
-                              {.why = TL_PROBE, .probe = slot, .addr = hit[i].addr, .write = hit[i].write}};
+        out->any = true;
+        out->ticks = hit[i].ticks;
+        out->stop.why = TL_PROBE;
+        out->stop.hit[out->stop.hits++] = (struct timeline_hit){slot, hit[i].addr, hit[i].write};
     }
     return e;
 }

@@ -166,7 +166,7 @@ static void collect(struct timeline *t, uint64_t *seed, uint64_t place, enum tim
         struct timeline_stop s = step(t, (int64_t)slice / 2);
         timeline_probe_remove(t, number);
         if (s.why == TL_PROBE)
-            consider(c, kind, s.addr & ~(uint64_t)(WRITTEN_LEN - 1));
+            consider(c, kind, s.hit[0].addr & ~(uint64_t)(WRITTEN_LEN - 1));
     }
 }
 
@@ -181,7 +181,7 @@ static void eliminate(struct timeline *t, uint64_t place, struct candidates *c)
     while (timeline_position(t) < place) {
         struct timeline_stop s = step(t, (int64_t)(place - timeline_position(t)));
         for (size_t i = 0; i < c->count && s.why == TL_PROBE; i++)
-            if (c->number[i] == s.probe && !gone[i]) {
+            if (timeline_hit_of(&s, c->number[i]) && !gone[i]) {
                 gone[i] = true;
                 timeline_probe_remove(t, c->number[i]);
             }

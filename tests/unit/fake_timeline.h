@@ -131,7 +131,7 @@ static bool fake_hits_code(struct timeline *t, struct timeline_stop *out)
         const struct timeline_probe *p = &t->probe[i].p;
         if (!t->probe[i].used || p->kind != TP_EXECUTE || p->addr != t->s.r[R_RIP] || !fake_holds(t, p))
             continue;
-        *out = (struct timeline_stop){.why = TL_PROBE, .probe = i};
+        *out = (struct timeline_stop){.why = TL_PROBE, .hit = {{.probe = i}}, .hits = 1};
         return true;
     }
     return false;
@@ -147,7 +147,7 @@ static bool fake_hits_data(struct timeline *t, uint64_t n, struct timeline_stop 
         bool there = p->addr < FAKE_DATA + 8 && FAKE_DATA < p->addr + p->len;
         if (!t->probe[i].used || !kind || !there || !fake_holds(t, p))
             continue;
-        *out = (struct timeline_stop){.why = TL_PROBE, .probe = i, .addr = MAX(p->addr, FAKE_DATA), .write = write};
+        *out = (struct timeline_stop){.why = TL_PROBE, .hit = {{i, MAX(p->addr, FAKE_DATA), write}}, .hits = 1};
         return true;
     }
     return false;
