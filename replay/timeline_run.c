@@ -73,8 +73,8 @@ struct found { bool any; uint64_t ticks; struct timeline_stop stop; };
 
 _Static_assert((int)EXEC_PROBE_HITS_MAX <= (int)TIMELINE_HITS_MAX, "there is room for all");
 
-/* What was hit just now and wants a stop. *how: END_LIMIT, or END_INTERRUPTED while
- * something was looked up, which leaves the guest elsewhere; out->ticks is then where that was hit. */
+/* What was hit just now and wants a stop. *how: END_LIMIT, or END_INTERRUPTED while something was looked up, which leaves the
+ * guest elsewhere and nothing found; out->ticks is then where that was hit. */
 static struct err *look_at_hits(struct timeline *t, struct found *out, enum session_end *how)
 {
     const struct exec_probe_hit *hit;
@@ -89,7 +89,7 @@ static struct err *look_at_hits(struct timeline *t, struct found *out, enum sess
         if (p->kind == TP_OUTPUT)
             e = timeline_check_output(t, p, &holds, how);
         if (*how == END_INTERRUPTED)
-            out->ticks = hit[i].ticks;
+            *out = (struct found){.ticks = hit[i].ticks};
         if (e || !holds || (p->condition && !p->condition(p->arg, t)))
             continue;
         out->any = true;
