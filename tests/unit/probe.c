@@ -525,6 +525,29 @@ static void check_reports(struct rig *r)
 }
 static void reports(void **state) { (void)state; for_each_engine(check_reports); }
 
+/* Code that a device writes (mem_write(), as DMA would), between two runs: in the block that was running, and another byte
+ * of it each time. Whoever watches it sees no access. */
+static void check_device_writes(struct rig *r)
+{
+    static const uint8_t code[] = {0xb8, 0, 0, 0, 0, 0x01, 0xc3, 0xeb, 0xf7}; /* mov $0, %eax; add %eax, %ebx; jmp .-7 */
+    static const struct exec_probe watch = {.kind = PROBE_WRITE, .addr = CODE, .len = sizeof(code)};
+    put_bytes(r, code, sizeof(code));
+    set_probes(r, &watch, 1);
+    reset(r, CODE);
+    r->m->vcpu.s.r[R_RBX] = 0;
+    assert_int_equal(run(r, 3 * FAR), STOP_TICKS);
+    for (uint32_t i = 1, sum = 0; i < 300; i++) {
+        uint8_t byte = (uint8_t)i;
+        mem_write(&r->m->mem, gpa(CODE + 1 + i % 4), &byte, 1);
+        uint32_t now;
+        mem_read(&r->m->mem, gpa(CODE + 1), &now, sizeof(now));
+        sum += FAR * now;
+        assert_int_equal(run(r, 3 * FAR), STOP_TICKS);
+        assert_int_equal(r->m->vcpu.s.r[R_RBX], sum);
+    }
+}
+static void device_writes(void **state) { (void)state; for_each_engine(check_device_writes); }
+
 /* ---- sets ---- */
 
 static void impossible_probes(void **state)
@@ -578,6 +601,7 @@ int main(void)
         cmocka_unit_test(deliveries),
         cmocka_unit_test(ports),
         cmocka_unit_test(reports),
+        cmocka_unit_test(device_writes),
         cmocka_unit_test(impossible_probes),
         cmocka_unit_test(many_come_and_go),
     };
