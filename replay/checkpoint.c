@@ -12,6 +12,7 @@
 #include "core/base/check.h"
 #include "core/base/map.h"
 #include "exec/engine.h"
+#include "replay/reserve.h"
 #include "replay/stored.h"
 
 struct checkpoint {
@@ -36,18 +37,26 @@ struct version {
 };
 struct versions { struct version *v; uint32_t count, cap; }; /* of one page, oldest first */
 
-/* Page contents come from slabs, until they are packed. */
-enum { SLAB_PAGES = 256 };
+/* Page contents are in slabs, until they are packed. Whoever goes far copies many pages, and most of what that takes is new
+ * memory: some slabs are kept in reserve. */
+enum {
+    SLAB_PAGES = 256,
+    SLAB_LEN = SLAB_PAGES * PAGE_SIZE,
+    RESERVE_SLABS = 32, /* the most, and no more than this part of the memory given, and of the guest's */
+    RESERVE_SHARE = 8,
+};
 struct slab { struct slab *next; uint8_t *pages; };
 struct free_page { struct free_page *next; };
 
 struct checkpoints {
     struct machine *m;
-    uint64_t memory, bytes, spacing, clock;
+    uint64_t memory, bytes, spacing, clock; /* memory, bytes: without the reserve */
     struct checkpoint **at; /* in the order of their ticks */
     size_t count, cap;
     struct versions *versions; /* by page */
     struct slab *slabs;
+    struct reserve *reserve; /* of new slabs */
+    uint64_t reserve_len;
     struct free_page *free;
     uint64_t raw;       /* bytes of slabs' pages in use */
     ZSTD_CCtx *packer;
@@ -71,7 +80,7 @@ static uint8_t *page_new(struct checkpoints *c)
 {
     if (!c->free) {
         struct slab *s = malloc(sizeof(*s));
-        uint8_t *pages = s ? map_zero((size_t)SLAB_PAGES * PAGE_SIZE) : NULL;
+        uint8_t *pages = s ? reserve_take(c->reserve) : NULL;
         if (!pages) {
             free(s);
             return NULL;
@@ -115,7 +124,7 @@ static void free_slabs(struct checkpoints *c)
     while (c->slabs) {
         struct slab *s = c->slabs;
         c->slabs = s->next;
-        map_free(s->pages, (size_t)SLAB_PAGES * PAGE_SIZE);
+        map_free(s->pages, SLAB_LEN);
         free(s);
     }
     c->free = NULL;
@@ -808,7 +817,7 @@ uint64_t checkpoints_at(const struct checkpoints *c, size_t i)
 
 struct checkpoints_stats checkpoints_stats(const struct checkpoints *c)
 {
-    return (struct checkpoints_stats){c->count, c->bytes, c->restores, c->pages_restored};
+    return (struct checkpoints_stats){c->count, c->bytes + c->reserve_len, c->restores, c->pages_restored};
 }
 
 struct err *checkpoints_create(struct machine *m, uint64_t memory, struct checkpoints **out)
@@ -817,7 +826,8 @@ struct err *checkpoints_create(struct machine *m, uint64_t memory, struct checkp
     if (!c)
         return err_new(ERR_HOST, "out of memory for checkpoints");
     c->m = m;
-    c->memory = memory;
+    c->reserve_len = MIN(MIN(memory, m->mem.ram_len) / RESERVE_SHARE / SLAB_LEN, RESERVE_SLABS) * SLAB_LEN;
+    c->memory = memory - c->reserve_len;
     c->spacing = UINT64_C(1) << 24;
     c->versions = map_zero((size_t)m->mem.ram_pages * sizeof(*c->versions));
     c->mark_page = map_zero(m->mem.ram_pages);
@@ -825,6 +835,8 @@ struct err *checkpoints_create(struct machine *m, uint64_t memory, struct checkp
     c->unpacker = ZSTD_createDCtx();
     struct err *e = c->versions && c->mark_page && c->packer && c->unpacker ? dirty_set_add(&m->mem, &c->dirty)
                                                 : err_new(ERR_HOST, "out of memory for checkpoints");
+    if (!e)
+        e = reserve_create(SLAB_LEN, c->reserve_len / SLAB_LEN, &c->reserve);
     if (e) {
         checkpoints_destroy(c);
         return e;
@@ -848,6 +860,7 @@ void checkpoints_destroy(struct checkpoints *c)
         free(c->versions[i].v);
     }
     free_slabs(c);
+    reserve_destroy(c->reserve);
     ZSTD_freeCCtx(c->packer);
     ZSTD_freeDCtx(c->unpacker);
     map_free(c->versions, (size_t)pages * sizeof(*c->versions));

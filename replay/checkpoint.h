@@ -14,9 +14,9 @@
 
 struct checkpoints;
 
-/* `memory`: bytes that pages and images may take together. Beyond it pages are packed; when that is not enough, checkpoints are
- * given up: first those that were made in passing for a return to some place, longest unused first; then every other one
- * of those at regular distances. The one at tick 0 stays. */
+/* `memory`: bytes that pages and images may take together, with the reserve that is kept for them. Beyond it pages are
+ * packed; when that is not enough, checkpoints are given up: first those that were made in passing for a return to some
+ * place, longest unused first; then every other one of those at regular distances. The one at tick 0 stays. */
 must_check struct err *checkpoints_create(struct machine *m, uint64_t memory, struct checkpoints **out);
 void checkpoints_destroy(struct checkpoints *c); /* NULL is fine */
 
