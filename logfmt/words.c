@@ -15,14 +15,15 @@ static unsigned place_of(uint64_t word)
     return (unsigned)((word >> LOW_BITS) * UINT64_C(0x9e3779b97f4a7c15) >> 56);
 }
 
-/* A word that is not zero. No branches: they would be guessed wrong more often than not. */
+/* No branches: they would be guessed wrong more often than not. A zero is not among the recent words. */
 static enum word_tag pack_word(struct recent *recent, uint64_t word, uint8_t **data)
 {
     unsigned place = place_of(word);
-    uint64_t differs = recent->word[place] ^ word;
+    uint64_t was = recent->word[place], differs = was ^ word;
     enum word_tag tag = WORD_SAME + (differs != 0) + (differs >> LOW_BITS != 0);
-    recent->word[place] = word;
+    recent->word[place] = word ? word : was;
     put_le64(*data, tag == WORD_NEW ? word : place | (word & ((1 << LOW_BITS) - 1)) << 8);
+    tag = word ? tag : WORD_ZERO;
     *data += data_len[tag];
     return tag;
 }
@@ -39,8 +40,7 @@ size_t words_pack(const uint8_t *from, size_t len, uint8_t *to)
             word[i] = get_le64(from + i * sizeof(uint64_t));
         if (word[0] | word[1] | word[2] | word[3])
             for (unsigned i = 0; i < WORDS_TAGGED; i++)
-                if (word[i])
-                    all |= (unsigned)pack_word(&recent, word[i], &data) << i * TAG_BITS;
+                all |= (unsigned)pack_word(&recent, word[i], &data) << i * TAG_BITS;
         *tags++ = (uint8_t)all;
     }
     return (size_t)(data - to);
