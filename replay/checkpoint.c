@@ -386,8 +386,18 @@ static void pack_all(struct checkpoints *c)
         free_slabs(c);
 }
 
+/* What is kept in reserve is for pages, then. */
+static void use_reserve(struct checkpoints *c)
+{
+    reserve_release(c->reserve);
+    c->memory += c->reserve_len;
+    c->reserve_len = 0;
+}
+
 static void fit(struct checkpoints *c, uint64_t keep)
 {
+    if (c->bytes > c->memory && c->reserve_len)
+        use_reserve(c);
     if (c->bytes > c->memory)
         drop_stored(c);
     if (c->bytes > c->memory && c->raw > c->memory / 4) /* or it is hardly worth a look at all pages */

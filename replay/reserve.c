@@ -80,18 +80,24 @@ struct err *reserve_create(size_t len, size_t blocks, struct reserve **out)
     return NULL;
 }
 
-void reserve_destroy(struct reserve *r)
+void reserve_release(struct reserve *r)
 {
-    if (!r)
-        return;
     pthread_mutex_lock(&r->lock);
     r->stop = true;
     pthread_cond_signal(&r->change);
     pthread_mutex_unlock(&r->lock);
     if (r->threaded)
         pthread_join(r->thread, NULL);
+    r->threaded = false;
     while (r->ready)
         map_free(r->block[--r->ready], r->len);
+}
+
+void reserve_destroy(struct reserve *r)
+{
+    if (!r)
+        return;
+    reserve_release(r);
     pthread_cond_destroy(&r->change);
     pthread_mutex_destroy(&r->lock);
     free(r);

@@ -14,6 +14,9 @@ struct reserve;
 must_check struct err *reserve_create(size_t len, size_t blocks, struct reserve **out);
 void reserve_destroy(struct reserve *r); /* those in reserve too; NULL is fine */
 
+/* Nothing is kept in reserve from now on: memory is short. */
+void reserve_release(struct reserve *r);
+
 /* A block of zeroes, which is the caller's: for map_free(). NULL: no memory. */
 uint8_t *reserve_take(struct reserve *r);
 

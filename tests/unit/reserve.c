@@ -69,6 +69,19 @@ static void test_no_reserve(void **state)
     reserve_destroy(r);
 }
 
+static void test_released(void **state)
+{
+    (void)state;
+    for (long ms = 0; ms < 3; ms++) {
+        struct reserve *r = created(BLOCKS);
+        pause_ms(ms);
+        reserve_release(r);
+        take_all(r, 0);
+        reserve_release(r);
+        reserve_destroy(r);
+    }
+}
+
 /* While the thread fills, when it is done, and when nobody took anything. */
 static void test_ends(void **state)
 {
@@ -86,6 +99,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_taken),
         cmocka_unit_test(test_no_reserve),
+        cmocka_unit_test(test_released),
         cmocka_unit_test(test_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
