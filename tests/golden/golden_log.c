@@ -6,8 +6,6 @@
  *     golden_log DIR/log-v1 ...          compares */
 #include "tests/unit/logfmt_util.h"
 
-static void succeeds(struct err *e) { CHECK(!e, "%s", err_message(e)); }
-
 static char *with_suffix(const char *base, const char *suffix)
 {
     char *path;

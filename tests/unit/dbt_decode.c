@@ -6,37 +6,25 @@
 
 #include <cmocka.h>
 
-#include "core/cpu.h"
 #include "exec/dbt/decode.h"
-#include "exec/x86/host_thunk.h"
+#include "tests/unit/decode_rig.h"
 
 enum { RANDOM_CASES = 300000, VALUES = 4, WINDOW = 16, UNCACHED = INSN_BYTES_MAX };
 
-static struct cpu cpu;
-static struct vcpu *vcpu;
+static struct decode_rig rig;
 static struct decode_cache *cache;
 
 static int setup(void **state)
 {
     (void)state;
-    struct machine *m = calloc(1, sizeof(*m));
-    if (!m)
-        return -1;
-    m->config.cpu_features = UINT32_MAX;
-    vcpu = &m->vcpu;
-    vcpu->machine = m;
-    vcpu->exec = &cpu;
-    if (decode_cache_create(vcpu, true, &cache))
-        return -1;
-    return thunk_arena_create(THUNK_ARENA_LEN, &cpu.host_fp) ? -1 : 0; /* lowering a vector instruction makes its thunk */
+    return decode_rig_init(&rig) && !decode_cache_create(rig.vcpu, true, &cache) ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
     decode_cache_destroy(cache);
-    thunk_arena_destroy(cpu.host_fp);
-    free(vcpu->machine);
+    decode_rig_deinit(&rig);
     return 0;
 }
 
@@ -65,7 +53,7 @@ static bool same(const struct decoded *a, const struct decoded *b)
 static unsigned compare(enum cpu_mode mode, const uint8_t bytes[WINDOW])
 {
     struct decoded expected = {0}, d = {0};
-    cpu.mode = (uint8_t)mode;
+    rig.cpu.mode = (uint8_t)mode;
     bool complete = decode_cached(cache, bytes, UNCACHED, &expected);
     for (unsigned i = 0; i < 2; i++) {
         bool same_here = decode_cached(cache, bytes, WINDOW, &d) == complete && (!complete || same(&expected, &d));
@@ -144,7 +132,7 @@ static void test_values(void **state)
     struct decoded d;
     uint8_t store[WINDOW] = {0x48, 0xc7, 0x85, 0x78, 0x56, 0x34, 0x92, 0xfe, 0xff, 0xff, 0xff}; /* mov qword [rbp+disp], imm */
     uint8_t shift[WINDOW] = {0x48, 0xc1, 0xe0, 5};
-    cpu.mode = MODE_LONG64;
+    rig.cpu.mode = MODE_LONG64;
     assert_true(decode_cached(cache, store, WINDOW, &d));
     uint64_t misses = decode_cache_misses(cache);
     assert_true(decode_cached(cache, store, WINDOW, &d));
@@ -171,7 +159,7 @@ static void test_page_end(void **state)
     (void)state;
     struct decoded d;
     const uint8_t load[WINDOW] = {0x48, 0x8b, 0x05, 1, 2, 3, 4};
-    cpu.mode = MODE_LONG64;
+    rig.cpu.mode = MODE_LONG64;
     assert_true(decode_cached(cache, load, WINDOW, &d));
     for (unsigned n = 0; n < 7; n++)
         assert_false(decode_cached(cache, load, n, &d));

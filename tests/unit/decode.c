@@ -6,40 +6,30 @@
 
 #include <cmocka.h>
 
-#include "core/cpu.h"
-#include "exec/x86/host_thunk.h"
 #include "exec/x86/insn.h"
+#include "tests/unit/decode_rig.h"
 
 enum { RANDOM_CASES = 400000 };
 
-static struct cpu cpu;
-static struct vcpu *vcpu;
+static struct decode_rig rig;
 
 static int setup(void **state)
 {
     (void)state;
-    struct machine *m = calloc(1, sizeof(*m));
-    if (!m)
-        return -1;
-    m->config.cpu_features = UINT32_MAX;
-    vcpu = &m->vcpu;
-    vcpu->machine = m;
-    vcpu->exec = &cpu;
-    return thunk_arena_create(THUNK_ARENA_LEN, &cpu.host_fp) ? -1 : 0; /* lowering a vector instruction makes its thunk */
+    return decode_rig_init(&rig) ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    thunk_arena_destroy(cpu.host_fp);
-    free(vcpu->machine);
+    decode_rig_deinit(&rig);
     return 0;
 }
 
 static unsigned decode(enum cpu_mode mode, const void *bytes, unsigned avail, struct insn *in)
 {
-    cpu.mode = (uint8_t)mode;
-    return insn_decode(vcpu, bytes, avail, 0, in);
+    rig.cpu.mode = (uint8_t)mode;
+    return insn_decode(rig.vcpu, bytes, avail, 0, in);
 }
 
 /* The vector an instruction raises without being one: 6, 13, or -1 when it was lowered. */
@@ -47,7 +37,7 @@ static int refused(const struct insn *in)
 {
     struct insn ud, too_long;
     static const uint8_t ud2[] = {0x0f, 0x0b}, long_nop[15] = {[0 ... 14] = 0x66};
-    enum cpu_mode mode = cpu.mode;
+    enum cpu_mode mode = rig.cpu.mode;
     decode(mode, ud2, sizeof(ud2), &ud);
     decode(mode, long_nop, sizeof(long_nop), &too_long);
     return in->fn == ud.fn ? VEC_UD : in->fn == too_long.fn ? VEC_GP : -1;
@@ -228,11 +218,11 @@ static void test_block_relative(void **state)
     (void)state;
     static const uint8_t load[] = {0x48, 0x8b, 0x05, 0x10, 0, 0, 0}, jump[] = {0xeb, 0xfe};
     struct insn in;
-    cpu.mode = MODE_LONG64;
-    assert_int_equal(insn_decode(vcpu, load, sizeof(load), 100, &in), 7);
+    rig.cpu.mode = MODE_LONG64;
+    assert_int_equal(insn_decode(rig.vcpu, load, sizeof(load), 100, &in), 7);
     assert_int_equal(in.off, 100);
     assert_int_equal(in.disp, 0x10 + 107);
-    assert_int_equal(insn_decode(vcpu, jump, sizeof(jump), 100, &in), 2);
+    assert_int_equal(insn_decode(rig.vcpu, jump, sizeof(jump), 100, &in), 2);
     assert_int_equal(in.imm, 100);
     assert_true(in.flags & INSN_ENDS);
 }
@@ -384,14 +374,14 @@ static void expect_raise(const char *hex, unsigned vector)
     unsigned n = from_hex(hex, bytes);
     assert_int_not_equal(decode(MODE_LONG64, bytes, MIN(n, 15u), &in), 0);
     assert_true(in.flags & INSN_ENDS);
-    struct vcpu_state before = vcpu->s;
-    cpu.cur = cpu.first = &in;
-    if (setjmp(cpu.unwind) == 0) {
-        in.fn(vcpu, &in);
+    struct vcpu_state before = rig.vcpu->s;
+    rig.cpu.cur = rig.cpu.first = &in;
+    if (setjmp(rig.cpu.unwind) == 0) {
+        in.fn(rig.vcpu, &in);
         fail_msg("%s did not raise", hex);
     }
-    assert_int_equal(cpu.fault.vector, vector);
-    assert_memory_equal(&before, &vcpu->s, sizeof(before));
+    assert_int_equal(rig.cpu.fault.vector, vector);
+    assert_memory_equal(&before, &rig.vcpu->s, sizeof(before));
 }
 
 static void test_refused_raise(void **state)

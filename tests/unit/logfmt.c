@@ -9,12 +9,6 @@
 #include "logfmt/frame.h"
 #include "tests/unit/logfmt_util.h"
 
-static void succeeds(struct err *e)
-{
-    if (e)
-        fail_msg("%s", err_message(e));
-}
-
 static void fails(struct err *e, enum err_code code)
 {
     assert_non_null(e);
@@ -22,14 +16,6 @@ static void fails(struct err *e, enum err_code code)
         fail_msg("wrong code %d: %s", err_code(e), err_message(e));
     assert_null(strchr(err_message(e), '\n'));
     err_destroy(e);
-}
-
-static struct log_reader *open_file(struct memory_file *f)
-{
-    struct log_source src = memory_source(f);
-    struct log_reader *r = NULL;
-    succeeds(log_reader_open_source(&src, "sample", &r));
-    return r;
 }
 
 static void close_file(struct log_reader *r, struct memory_file *f)
@@ -45,7 +31,7 @@ static void test_header(void **state)
     (void)state;
     struct memory_file f = sample_recording(true);
     assert_true(f.closed);
-    struct log_reader *r = open_file(&f);
+    struct log_reader *r = reader_of(&f);
     const struct log_header *h = log_reader_header(r);
     uint64_t v;
     assert_int_equal(h->version, LOG_VERSION);
@@ -71,7 +57,7 @@ static void test_blobs(void **state)
 {
     (void)state;
     struct memory_file f = sample_recording(true);
-    struct log_reader *r = open_file(&f);
+    struct log_reader *r = reader_of(&f);
     uint8_t *data;
     assert_int_equal(log_reader_blob_count(r), 4);
     assert_string_equal(log_reader_blob(r, 0)->role, "kernel");
@@ -114,7 +100,7 @@ static void test_large_blob(void **state)
     succeeds(log_writer_finish(w, SAMPLE_FINAL_TICKS));
     log_writer_destroy(w);
 
-    struct log_reader *r = open_file(&f);
+    struct log_reader *r = reader_of(&f);
     struct log_pos pos;
     struct log_event ev;
     succeeds(log_reader_next(r, &pos, &ev));
@@ -132,7 +118,7 @@ static void test_events(void **state)
 {
     (void)state;
     struct memory_file f = sample_recording(true);
-    struct log_reader *r = open_file(&f);
+    struct log_reader *r = reader_of(&f);
     struct contents c = contents_read(r);
     succeeds(c.error);
     assert_int_equal(c.events, log_reader_summary(r).last.seq);
@@ -195,7 +181,7 @@ static void test_fields(void **state)
     log_writer_destroy(w);
     fclose(out);
 
-    struct log_reader *r = open_file(&f);
+    struct log_reader *r = reader_of(&f);
     struct contents c = contents_read(r);
     succeeds(c.error);
     assert_int_equal(c.len, text_len);
@@ -210,7 +196,7 @@ static void test_seek(void **state)
     (void)state;
     for (int finish = 0; finish < 2; finish++) {
         struct memory_file f = sample_recording(finish);
-        struct log_reader *r = open_file(&f);
+        struct log_reader *r = reader_of(&f);
         uint64_t ticks_of[64], count = 0;
         struct log_pos pos;
         struct log_event ev;
@@ -253,7 +239,7 @@ static void test_no_events(void **state)
     succeeds(log_writer_flush(w));
     succeeds(log_writer_finish(w, 0));
     log_writer_destroy(w);
-    struct log_reader *r = open_file(&f);
+    struct log_reader *r = reader_of(&f);
     struct log_pos pos;
     struct log_event ev;
     assert_int_equal(log_reader_summary(r).state, LOG_CLOSED);
@@ -354,7 +340,7 @@ static void test_newer_events(void **state)
     struct log_event ev;
     for (uint8_t skippable = 0; skippable < 2; skippable++) {
         struct memory_file f = newer_events(skippable);
-        struct log_reader *r = open_file(&f);
+        struct log_reader *r = reader_of(&f);
         succeeds(log_reader_next(r, &pos, &ev));
         assert_int_equal(ev.id, LOG_EV_WAKE);
         assert_int_equal(ev.wake.virtual_ns, 133);
@@ -383,7 +369,7 @@ static void test_malformed_columns(void **state)
         {early, sizeof(early), 1}, {late, sizeof(late), 2}, {order, sizeof(order), 1}, {back, sizeof(back), 0}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct memory_file f = handmade(FRAME_EVENTS, 0, 2, cases[i].data, cases[i].len);
-        struct log_reader *r = open_file(&f);
+        struct log_reader *r = reader_of(&f);
         struct contents c = contents_read(r);
         assert_int_equal(c.events, cases[i].good);
         fails(c.error, ERR_CORRUPT);
@@ -398,7 +384,7 @@ static void test_older_events(void **state)
     (void)state;
     const uint8_t payload[] = {2, 7, 0, 1, 2, 0xc8, 1, 1, 1, 1, 0, 1, 0, 0, 3, 2};
     struct memory_file f = handmade(FRAME_EVENTS, 0, 3, payload, sizeof(payload));
-    struct log_reader *r = open_file(&f);
+    struct log_reader *r = reader_of(&f);
     struct log_pos pos;
     struct log_event ev;
     succeeds(log_reader_next(r, &pos, &ev));
@@ -418,7 +404,7 @@ static void test_newer_frames(void **state)
 {
     (void)state;
     struct memory_file f = handmade(FRAME_CHECKPOINT, FRAME_SKIPPABLE, 0, (const uint8_t *)"state", 5);
-    struct log_reader *r = open_file(&f);
+    struct log_reader *r = reader_of(&f);
     assert_int_equal(log_reader_summary(r).state, LOG_TRUNCATED);
     close_file(r, &f);
     f = handmade(99, 0, 0, (const uint8_t *)"what", 4);

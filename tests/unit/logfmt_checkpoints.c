@@ -12,20 +12,6 @@
 #include "logfmt/words.h"
 #include "tests/unit/logfmt_util.h"
 
-static void succeeds(struct err *e)
-{
-    if (e)
-        fail_msg("%s", err_message(e));
-}
-
-static struct log_reader *open_file(struct memory_file *f)
-{
-    struct log_source src = memory_source(f);
-    struct log_reader *r = NULL;
-    succeeds(log_reader_open_source(&src, "sample", &r));
-    return r;
-}
-
 /* ---- What is recorded ---- */
 
 enum { CP_COUNT = 3, CP_PAGES = 900, CP_EVENTS = 40, FIRST_PAGES = 60, SAME = 13, PACKED_BELOW = 900 };
@@ -146,7 +132,7 @@ static void test_checkpoints(void **state)
     succeeds(log_writer_create_sink(&sink, "memory", &sample_header, &w));
     succeeds(cp_record(w));
     log_writer_destroy(w);
-    struct log_reader *r = open_file(&f);
+    struct log_reader *r = reader_of(&f);
     assert_int_equal(log_reader_summary(r).state, LOG_CLOSED);
     assert_int_equal(log_reader_summary(r).last.seq, (CP_COUNT + 1) * CP_EVENTS);
     succeeds(log_reader_find_checkpoints(r, &count));
@@ -175,7 +161,7 @@ static void test_write_fails(void **state)
         } else {
             assert_true(f.writes < n);
         }
-        struct log_reader *r = open_file(&f);
+        struct log_reader *r = reader_of(&f);
         struct contents c = contents_read(r);
         succeeds(c.error);
         assert_int_equal(log_reader_summary(r).state, e ? LOG_TRUNCATED : LOG_CLOSED);
@@ -239,7 +225,7 @@ static void test_packing(void **state)
         struct memory_file f = record_one(&c, &written);
         assert_true(written);
         assert_in_range(f.len * 100 / (ARRAY_LEN(page) * LOG_CHECKPOINT_PAGE), percent[kind].least, percent[kind].most);
-        struct log_reader *r = open_file(&f);
+        struct log_reader *r = reader_of(&f);
         struct log_checkpoint cp;
         size_t count, pages;
         const uint8_t *data;
@@ -307,7 +293,7 @@ static void test_no_room_for_references(void **state)
                                           .page = page, .pages = PAGES, .content = always_same};
         struct memory_file f = record_one(&c, &written);
         assert_int_equal(written, spare >= 0);
-        struct log_reader *r = open_file(&f);
+        struct log_reader *r = reader_of(&f);
         struct log_checkpoint cp;
         size_t count, slots[LOG_CHECKPOINT_FRAME_PAGES] = {0}, distinct = 0;
         succeeds(log_reader_find_checkpoints(r, &count));
@@ -389,7 +375,7 @@ static void test_lists(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct memory_file f = handmade(cases[i].list, cases[i].len, CHECKPOINT_STATE);
-        struct log_reader *r = open_file(&f);
+        struct log_reader *r = reader_of(&f);
         struct log_checkpoint cp;
         size_t count;
         succeeds(log_reader_find_checkpoints(r, &count));
@@ -430,7 +416,7 @@ static void test_bad_words(void **state)
         put_le16(contents, cases[i].pages);
         struct memory_file f = handmade_with(CHECKPOINT_WORDS, contents, cases[i].len, CHECKPOINT_STATE, list,
                                              sizeof(list));
-        struct log_reader *r = open_file(&f);
+        struct log_reader *r = reader_of(&f);
         struct log_checkpoint cp;
         size_t count, pages = 0;
         const uint8_t *data;
@@ -452,7 +438,7 @@ static void test_earlier_version(void **state)
     (void)state;
     const uint8_t list[] = {1, 1, 2};
     struct memory_file f = handmade(list, sizeof(list), 2);
-    struct log_reader *r = open_file(&f);
+    struct log_reader *r = reader_of(&f);
     size_t count;
     succeeds(log_reader_find_checkpoints(r, &count));
     assert_int_equal(count, 0);

@@ -10,6 +10,8 @@
 #include "core/base/check.h"
 #include "logfmt/log.h"
 
+static inline void succeeds(struct err *e) { CHECK(!e, "%s", err_message(e)); }
+
 /* ---- A file in memory, as sink and as source ---- */
 
 struct memory_file {
@@ -85,6 +87,14 @@ static inline struct log_sink memory_sink(struct memory_file *f)
 static inline struct log_source memory_source(struct memory_file *f)
 {
     return (struct log_source){f, f->len, memory_read_at, memory_close};
+}
+
+static inline struct log_reader *reader_of(struct memory_file *f)
+{
+    struct log_source src = memory_source(f);
+    struct log_reader *r;
+    succeeds(log_reader_open_source(&src, "sample", &r));
+    return r;
 }
 
 /* ---- The sample ---- */
@@ -208,8 +218,7 @@ static inline struct memory_file sample_recording(bool finish)
 {
     struct memory_file f = {0};
     struct log_sink sink = memory_sink(&f);
-    struct err *e = sample_write(&sink, finish);
-    CHECK(!e, "%s", err_message(e));
+    succeeds(sample_write(&sink, finish));
     return f;
 }
 

@@ -17,25 +17,11 @@
 
 #include "tests/unit/logfmt_util.h"
 
-static void succeeds(struct err *e)
-{
-    if (e)
-        fail_msg("%s", err_message(e));
-}
-
-static struct log_reader *open_file(struct memory_file *f)
-{
-    struct log_source src = memory_source(f);
-    struct log_reader *r = NULL;
-    succeeds(log_reader_open_source(&src, "sample", &r));
-    return r;
-}
-
 /* The events that are in the file, which is not closed, are the first ones of the sample. */
 static uint64_t check_prefix(struct memory_file *f)
 {
     struct memory_file whole = sample_recording(true);
-    struct log_reader *r = open_file(f), *whole_reader = open_file(&whole);
+    struct log_reader *r = reader_of(f), *whole_reader = reader_of(&whole);
     struct contents c = contents_read(r), want = contents_read(whole_reader);
     succeeds(c.error);
     assert_int_equal(log_reader_summary(r).state, LOG_TRUNCATED);
