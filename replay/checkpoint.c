@@ -820,11 +820,6 @@ uint64_t checkpoints_spacing(const struct checkpoints *c)
     return c->spacing;
 }
 
-uint64_t checkpoints_at(const struct checkpoints *c, size_t i)
-{
-    return c->at[i]->ticks;
-}
-
 struct checkpoints_stats checkpoints_stats(const struct checkpoints *c)
 {
     return (struct checkpoints_stats){c->count, c->bytes + c->reserve_len, c->restores, c->pages_restored};

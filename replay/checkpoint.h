@@ -50,7 +50,5 @@ uint64_t checkpoints_spacing(const struct checkpoints *c);
 
 struct checkpoints_stats { uint64_t count, bytes, restores, pages_restored; };
 struct checkpoints_stats checkpoints_stats(const struct checkpoints *c);
-/* The ticks of the i-th, from the beginning; for a list. */
-uint64_t checkpoints_at(const struct checkpoints *c, size_t i);
 
 #endif

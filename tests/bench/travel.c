@@ -4,6 +4,8 @@
  *     bench_travel places FILE CHECKPOINT_MEMORY SEED PLACES STEPS WALK
  *         Opens the recording, goes to its end, then to as many random places; at each, STEPS times one tick back; at each
  *         tenth WALK times. In the end what memory checkpoints and the process have.
+ *     bench_travel over FILE
+ *         To each checkpoint in the recording, from the first on, and one tick back over it.
  *     bench_travel back FILE SEED TARGETS
  *         Back to a breakpoint, and to a watchpoint, whose last hit lies FAR_MIN to FAR_MAX ticks ago: each in a timeline
  *         that was opened for it and has just come to the place, and once more from there. */
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "logfmt/log.h"
 #include "replay/timeline.h"
 
 /* ---- what is common ---- */
@@ -132,6 +135,27 @@ static void places(const char *file, uint64_t memory, uint64_t seed, unsigned n,
     show("resident_most_bytes", process_bytes("VmHWM"));
     timeline_close(t);
     show("resident_without_bytes", process_bytes("VmRSS"));
+}
+
+/* ---- over ---- */
+
+static void over(const char *file)
+{
+    struct timeline *t = opened(file, 0);
+    struct log_reader *r;
+    size_t count;
+    must(log_reader_open(file, &r));
+    must(log_reader_find_checkpoints(r, &count));
+    for (size_t i = 0; i < count; i++) {
+        struct log_checkpoint c;
+        must(log_reader_checkpoint(r, i, &c));
+        seek(t, c.pos.ticks);
+        double started = now_ms();
+        step(t, -1);
+        show_since("step_over", started);
+    }
+    log_reader_close(r);
+    timeline_close(t);
 }
 
 /* ---- back ---- */
@@ -256,6 +280,8 @@ int main(int argc, char **argv)
     if (argc == 8 && !strcmp(argv[1], "places"))
         places(argv[2], number(argv[3]), MAX(number(argv[4]), 1), (unsigned)number(argv[5]), (unsigned)number(argv[6]),
                (unsigned)number(argv[7]));
+    else if (argc == 3 && !strcmp(argv[1], "over"))
+        over(argv[2]);
     else if (argc == 5 && !strcmp(argv[1], "back"))
         back(argv[2], MAX(number(argv[3]), 1), (unsigned)number(argv[4]));
     else

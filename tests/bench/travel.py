@@ -39,6 +39,7 @@ LATENCY = [
     ("`bs`, the first at the end, just opened", ["first_step_at_end"], {99: 100}),
     ("`bs`, the next ones", ["step"], {50: 2, 99: 20}),
     ("`bs`, many in a row", ["walk"], {50: 2, 99: 20}),
+    ("`bs` over a checkpoint of the recording, just arrived at it", ["step_over"], {}),
     ("`bs` through the stub, the first at a place", ["stub_first"], {99: 100}),
     ("`bs` through the stub, the next ones", ["stub_step"], {50: 2, 99: 20}),
     ("`bc` to a breakpoint, just arrived", ["break_first"], {99: 1000}),
@@ -128,6 +129,7 @@ class Travel:
         self.keep(self.places("indexed.hwr", BUDGETS_MIB[-1], o.places, 30, 1000))
         for _ in range(o.opens - 1):
             self.keep(self.places("indexed.hwr", BUDGETS_MIB[-1], 0, 0, 0))
+        self.keep(self.bench_travel("over", self.path("indexed.hwr")))
 
     def far_back(self):
         self.keep(self.bench_travel("back", self.path("indexed.hwr"), self.options.seed, self.options.targets))
