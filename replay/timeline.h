@@ -136,10 +136,10 @@ uint64_t timeline_ram_len(const struct timeline *t); /* bytes */
 /* A hash of registers, devices and memory here: equal states, equal hashes. */
 uint64_t timeline_digest(struct timeline *t);
 
-/* The console's bytes up to this position: borrowed, until the guest moves. All since the beginning, or, when this place was
- * reached through checkpoints in the recording, as far back as the history before it was replayed; of a live guest, since
- * timeline_over(), the last TIMELINE_LIVE_CONSOLE bytes at least. */
-enum { TIMELINE_LIVE_CONSOLE = 1 << 20 };
+/* The console's bytes up to this position: borrowed, until the guest moves. All since the beginning, or as far back as is
+ * known: when this place was reached through checkpoints in the recording, what was printed in the history that was
+ * replayed; of a live guest, since timeline_over(). The last TIMELINE_CONSOLE bytes of that at least. */
+enum { TIMELINE_CONSOLE = 4 << 20 };
 const uint8_t *timeline_console(const struct timeline *t, size_t *len_out);
 
 /* When the line of the console that holds the byte at `offset` was begun, in ticks; offset < *len_out of above. */

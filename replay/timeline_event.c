@@ -51,6 +51,7 @@ void timeline_output(struct timeline *t, const uint8_t *data, size_t len)
         transcript_add(&t->console, t->m->clock.now_ticks, data + i, 1);
         report(t, TP_OUTPUT, may_end);
     }
+    transcript_trim(&t->console, TIMELINE_CONSOLE);
 }
 
 struct err *timeline_check_output(struct timeline *t, const struct timeline_probe *p, bool *true_out, enum session_end *how)
@@ -105,10 +106,8 @@ static void door_output(void *self, enum nondet_stream stream, uint8_t channel, 
 {
     struct timeline *t = self;
     inner(self)->ops->output(inner(self)->self, stream, channel, data, len);
-    if (!nondet_on_console(stream, channel))
-        return;
-    timeline_output(t, data, len);
-    transcript_trim(&t->console, TIMELINE_LIVE_CONSOLE);
+    if (nondet_on_console(stream, channel))
+        timeline_output(t, data, len);
 }
 
 static const struct nondet_ops door_ops = {door_start, door_poll, door_horizon, door_idle, door_output};

@@ -109,24 +109,54 @@ void transcript_add(struct transcript *t, uint64_t ticks, const uint8_t *data, s
 {
     for (size_t i = 0; i < len; i++, t->at++) {
         struct transcript_span *s = span_here(t);
-        if (s && t->at == s->from + s->len && put(s, ticks, data[i]))
+        if (s && t->at == s->from + s->len && put(s, ticks, data[i])) {
+            t->len++;
             join(t, s);
+        }
     }
 }
 
-void transcript_trim(struct transcript *t, size_t keep)
+/* Without its first `n` bytes; the line that the next one belongs to stays known. */
+static void cut_front(struct transcript_span *s, size_t n)
 {
-    struct transcript_span *s = t->count ? &t->span[t->count - 1] : NULL;
-    if (!s || s->len / 2 <= keep)
-        return;
-    size_t drop = s->len - keep, gone = 0;
-    s->from += drop;
-    s->len = keep;
-    memmove(s->data, s->data + drop, keep);
+    size_t gone = 0;
+    s->from += n;
+    s->len -= n;
+    memmove(s->data, s->data + n, s->len);
     while (gone + 1 < s->lines && s->line[gone + 1].offset <= s->from)
         gone++;
     s->lines -= gone;
     memmove(s->line, s->line + gone, s->lines * sizeof(*s->line));
+}
+
+static void cut_back(struct transcript_span *s, size_t len)
+{
+    s->len = len;
+    while (s->lines && s->line[s->lines - 1].offset >= s->from + len)
+        s->lines--;
+}
+
+void transcript_trim(struct transcript *t, size_t keep)
+{
+    uint64_t first = t->at - MIN(t->at, keep), end = t->at + MIN(UINT64_MAX - t->at, keep);
+    size_t left = 0;
+    if (t->len / TRANSCRIPT_SLACK <= keep)
+        return;
+    t->len = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        struct transcript_span s = t->span[i];
+        if (s.from >= end || s.from + s.len <= first) {
+            span_deinit(&s);
+            continue;
+        }
+        if (s.from + s.len > end)
+            cut_back(&s, end - s.from);
+        if (s.from < first)
+            cut_front(&s, first - s.from);
+        t->len += s.len;
+        t->span[left++] = s;
+    }
+    t->count = left;
 }
 
 /* The span with the byte before `at`; NULL: it is not known. */

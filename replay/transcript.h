@@ -13,13 +13,15 @@ struct transcript_span;
 struct transcript { /* all zero: empty */
     struct transcript_span *span; /* in order, and apart */
     size_t count, cap;
+    size_t len;  /* bytes that are known */
     uint64_t at; /* bytes printed up to here: set it when the guest is moved elsewhere */
 };
 
 void transcript_deinit(struct transcript *t);
 /* Printed at `ticks`. `at` advances. */
 void transcript_add(struct transcript *t, uint64_t ticks, const uint8_t *data, size_t len);
-/* Forget all but the last `keep` bytes, when there are more than twice as many. */
+/* Forget what lies more than `keep` bytes before or behind `at`, when TRANSCRIPT_SLACK times as many are known. */
+enum { TRANSCRIPT_SLACK = 4 };
 void transcript_trim(struct transcript *t, size_t keep);
 /* What is known without a gap up to `at`, borrowed until the next call of transcript_add(). */
 const uint8_t *transcript_text(const struct transcript *t, size_t *len_out);
