@@ -123,7 +123,8 @@ struct err *log_reader_next(struct log_reader *r, struct log_pos *pos, struct lo
     return NULL;
 }
 
-/* Go to the last frame that starts before what is wanted: an event of the same ticks may end the frame before. */
+/* Go to the frame that starts with the event wanted, which must not depend on the one before; otherwise to the last that starts
+ * before it: an event of the same ticks may end the frame before. */
 static struct err *seek(struct log_reader *r, struct log_pos want)
 {
     size_t low = 0, high = r->index_count; /* frames below `low` start before it, those from `high` on do not */
@@ -136,7 +137,8 @@ static struct err *seek(struct log_reader *r, struct log_pos want)
             high = mid;
     }
     r->want = want;
-    r->frame = low ? low - 1 : 0;
+    bool first_here = !want.ticks && low < r->index_count && index_at(r, low)->first.seq == want.seq;
+    r->frame = first_here ? low : low - (low > 0);
     r->loaded = false;
     return r->frame < r->index_count ? load_frame(r) : NULL;
 }

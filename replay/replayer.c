@@ -22,6 +22,7 @@ struct replayer {
     void *output_arg;
 
     bool have;               /* `next` is valid; false: the log is exhausted */
+    bool lost;               /* what belongs here could not be read: `next` is of another place */
     struct log_pos next_pos;
     struct log_event next;
     uint8_t *bytes;          /* copy of next's byte field */
@@ -96,19 +97,19 @@ static void alter(struct log_event *ev, uint8_t *bytes)
 
 static struct err *read_ahead(struct replayer *r)
 {
+    r->lost = true;
     struct err *e = log_reader_next(r->lr, &r->next_pos, &r->next);
+    if (!e && r->next.id == LOG_EV_CONSOLE_INPUT)
+        e = keep_bytes(r, &r->next.console_input.data);
+    else if (!e && r->next.id == LOG_EV_STATE_DIGEST)
+        e = keep_bytes(r, &r->next.state_digest.registers);
     if (e)
         return e;
+    r->lost = false;
     r->have = r->next.id != LOG_EV_NONE;
-    if (!r->have)
-        return NULL;
-    if (r->next.id == LOG_EV_CONSOLE_INPUT)
-        e = keep_bytes(r, &r->next.console_input.data);
-    else if (r->next.id == LOG_EV_STATE_DIGEST)
-        e = keep_bytes(r, &r->next.state_digest.registers);
-    if (!e && r->next_pos.seq == r->alter_seq)
+    if (r->have && r->next_pos.seq == r->alter_seq)
         alter(&r->next, r->bytes);
-    return e;
+    return NULL;
 }
 
 /* The events that close a recording: its last two. */
@@ -333,6 +334,8 @@ static struct err *rep_poll(void *self, uint64_t ticks, struct nondet_event *out
 {
     struct replayer *r = self;
     out->kind = ND_NONE;
+    if (r->lost)
+        return err_new(ERR_CORRUPT, "the recording cannot be read on from tick %" PRIu64, ticks);
     while (out->kind == ND_NONE) {
         if (!r->have || at_closing(r))
             return poll_end(r, ticks, out);
@@ -544,8 +547,9 @@ struct err *replayer_return(struct replayer *r, const struct replayer_mark *mark
     r->waking = false;
     r->horizon = 0; /* poll at once, it will say */
     digest_set_chain(r->digester, mark->chain);
-    if (r->have && r->next_pos.seq == mark->seq)
+    if (!r->lost && r->have && r->next_pos.seq == mark->seq)
         return NULL;
+    r->lost = true;
     struct err *e = log_reader_seek(r->lr, mark->seq);
     return e ? e : read_ahead(r);
 }

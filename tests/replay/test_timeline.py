@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -15,6 +16,8 @@ from hwtest import (PROGRAM, RANGE, USAGE, Running, Typist, check, check_replay,
                     run, small_guest, some_mixed)
 
 TIMELINE = os.path.join(os.path.dirname(PROGRAM), "tests", "timeline")
+DAMAGED = os.path.join(os.path.dirname(PROGRAM), "tests", "damaged")
+HEADER_LEN_AT, FRAME_HEADER_LEN, EVENTS = 12, 40, 3 # docs/recording-format.md
 TRIALS = int(os.environ.get("HW_TIMELINE_TRIALS", 1000))
 MIB = 1 << 20
 
@@ -131,6 +134,38 @@ def test_index_small():
         f.write(whole[:len(whole) // 2])
     run("index", path("c.hwr")).expect(hwtest.CORRUPT)
     check(os.path.getsize(path("c.hwr")) == len(whole) // 2 and not os.path.exists(path("c.hwr.index")), "it was changed")
+
+
+def event_frames(recording, seqs):
+    """[(offset, length)] of the payloads of the frames that hold one of these events."""
+    (at,), frames = struct.unpack_from("<I", recording, HEADER_LEN_AT), []
+    while at < len(recording):
+        kind, _, count, _, length, seq = struct.unpack_from("<BBHIIQ", recording, at)
+        at += FRAME_HEADER_LEN
+        if kind == EVENTS and any(seq <= n < seq + count for n in seqs):
+            frames.append((at, length))
+        at += length
+    return frames
+
+
+def test_damaged_events():
+    """Places behind them are reached through checkpoints, and only so: nobody runs on without what was typed there."""
+    typed_recording()
+    run("index", path("a.hwr"), "--checkpoint-ticks", "4000000").expect(0)
+    with open(path("a.hwr"), "rb") as f:
+        whole = f.read()
+    typed = [e["seq"] for e in events(path("a.hwr")) if e["event"] == "console_input"]
+    frames = event_frames(whole, typed)
+    check(len(frames) > 10, f"{len(frames)} frames with input")
+    for _ in range(3):
+        bad = bytearray(whole)
+        for at, length in rng.sample(frames[1:-1], len(frames) // 2):
+            bad[at + rng.randrange(length)] ^= 1 << rng.randrange(8)
+        with open(path("b.hwr"), "wb") as f:
+            f.write(bad)
+        arguments = [DAMAGED, path("a.hwr"), path("b.hwr"), str(rng.randrange(1 << 30)), "600"]
+        done = subprocess.run(arguments, timeout=300, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        check(done.returncode == 0, f"status {done.returncode}\n{done.stdout}")
 
 
 def test_texts():

@@ -79,6 +79,8 @@ add_executable(probes ${replay_dir}/probes.c)
 target_link_libraries(probes PRIVATE hw_replay)
 add_executable(timeline ${replay_dir}/timeline.c)
 target_link_libraries(timeline PRIVATE hw_replay)
+add_executable(damaged ${replay_dir}/damaged.c)
+target_link_libraries(damaged PRIVATE hw_replay)
 
 # Linux's first 300 million ticks, stopped anywhere.
 add_executable(stop_anywhere ${replay_dir}/stop_anywhere.c)
