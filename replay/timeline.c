@@ -35,11 +35,18 @@ static struct err *arm(struct timeline *t, bool probes)
     return NULL;
 }
 
+static struct err *verdict(const struct timeline *t)
+{
+    return t->verdict ? err_new(err_code(t->verdict), "%s", err_message(t->verdict)) : NULL;
+}
+
 struct err *timeline_execute(struct timeline *t, uint64_t to, bool probes, enum session_end *how)
 {
     uint64_t from = t->m->vcpu.ticks;
     *how = t->ended ? t->how : END_LIMIT;
-    if (t->ended || from >= to)
+    if (t->ended)
+        return verdict(t);
+    if (from >= to)
         return NULL;
     struct err *e = arm(t, probes && t->armed_count);
     if (e)
@@ -54,7 +61,8 @@ struct err *timeline_execute(struct timeline *t, uint64_t to, bool probes, enum 
         return e;
     t->ended = true;
     t->how = *how;
-    return t->replayer ? replayer_finish(t->replayer, *how) : NULL;
+    t->verdict = t->replayer ? replayer_finish(t->replayer, *how) : NULL;
+    return verdict(t);
 }
 
 struct err *timeline_mark(struct timeline *t, enum checkpoint_kind kind)
@@ -72,6 +80,8 @@ struct err *timeline_restore(struct timeline *t, uint64_t ticks)
     if (e)
         return e;
     t->ended = false;
+    err_destroy(t->verdict);
+    t->verdict = NULL;
     t->own.served_ticks = UINT64_MAX;
     t->rep_begun = mark.rep_begun;
     t->console.at = mark.console_bytes;
@@ -147,11 +157,12 @@ static void tell_end(struct timeline *t, struct timeline_stop *out)
     snprintf(out->text, sizeof(out->text), "%s", text);
 }
 
-void timeline_tell(struct timeline *t, enum session_end how, bool beyond, struct timeline_stop *out)
+struct err *timeline_tell(struct timeline *t, enum session_end how, bool beyond, struct timeline_stop *out)
 {
     *out = (struct timeline_stop){.why = how == END_INTERRUPTED ? TL_INTERRUPTED : TL_REACHED};
     if (t->ended || (beyond && t->replayer && out->why == TL_REACHED))
         tell_end(t, out);
+    return t->ended ? verdict(t) : NULL;
 }
 
 /* ---- seeking ---- */
@@ -169,8 +180,7 @@ struct err *timeline_seek(struct timeline *t, uint64_t ticks, struct timeline_st
     struct err *e = timeline_go(t, MIN(ticks, t->end), ticks < t->m->vcpu.ticks, &how);
     if (e)
         return e;
-    timeline_tell(t, how, ticks > t->end, out);
-    return NULL;
+    return timeline_tell(t, how, ticks > t->end, out);
 }
 
 /* ---- life ---- */
@@ -268,6 +278,7 @@ void timeline_close(struct timeline *t)
     log_reader_close(t->stored);
     log_reader_close(t->events);
     transcript_deinit(&t->console);
+    err_destroy(t->verdict);
     free(t->slot);
     free(t->armed);
     free(t->armed_slot);

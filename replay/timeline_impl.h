@@ -34,6 +34,7 @@ struct timeline {
     bool rep_begun;            /* the checkpoint restored last lies between two iterations of REP */
     bool ended;                /* the session has come to an end of its own, here */
     enum session_end how;      /* then */
+    struct err *verdict;       /* of the replayer then; NULL: all is as it was recorded */
 
     /* Probes; the index of a slot is its number. */
     struct probe_slot *slot;
@@ -70,7 +71,8 @@ void timeline_unwatch_live(struct timeline *t);
  * looked up, which restores a checkpoint and comes back. *how: as timeline_advance(), which may be interrupted. */
 must_check struct err *timeline_check_output(struct timeline *t, const struct timeline_probe *p, bool *true_out,
                                              enum session_end *how);
-/* What to say after *how. `beyond`: a recording's end was as far as it could go, but not as far as it should. */
-void timeline_tell(struct timeline *t, enum session_end how, bool beyond, struct timeline_stop *out);
+/* What to say after *how. `beyond`: a recording's end was as far as it could go, but not as far as it should. The error
+ * is what the replayer said of the end that it came to. */
+must_check struct err *timeline_tell(struct timeline *t, enum session_end how, bool beyond, struct timeline_stop *out);
 
 #endif

@@ -167,9 +167,7 @@ static struct err *forwards(struct timeline *t, uint64_t to, bool beyond, struct
             e = go_close(t, f.ticks, false);
         pass(t);
     }
-    if (!e)
-        timeline_tell(t, how, beyond, out);
-    return e;
+    return e ? e : timeline_tell(t, how, beyond, out);
 }
 
 /* ---- backwards ---- */
@@ -282,8 +280,8 @@ struct err *timeline_step(struct timeline *t, int64_t n, struct timeline_stop *o
     struct err *e = timeline_go(t, here - back, true, &how);
     if (e)
         return e;
-    timeline_tell(t, how, false, out);
-    if (back < wanted)
+    e = timeline_tell(t, how, false, out);
+    if (!e && back < wanted)
         out->why = TL_BEGIN;
-    return NULL;
+    return e;
 }
