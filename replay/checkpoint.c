@@ -55,6 +55,7 @@ struct checkpoints {
     size_t count, cap;
     struct versions *versions; /* by page */
     struct slab *slabs;
+    size_t slab_count;
     struct reserve *reserve; /* of new slabs */
     uint64_t reserve_len;
     struct free_page *free;
@@ -76,28 +77,40 @@ struct checkpoints {
 
 /* ---- pages ---- */
 
-static uint8_t *page_new(struct checkpoints *c)
+static bool add_slab(struct checkpoints *c)
 {
-    if (!c->free) {
-        struct slab *s = malloc(sizeof(*s));
-        uint8_t *pages = s ? reserve_take(c->reserve) : NULL;
-        if (!pages) {
-            free(s);
-            return NULL;
-        }
-        *s = (struct slab){c->slabs, pages};
-        c->slabs = s;
-        for (size_t i = SLAB_PAGES; i-- > 0;) {
-            struct free_page *f = (void *)(pages + i * PAGE_SIZE);
-            f->next = c->free;
-            c->free = f;
-        }
+    struct slab *s = malloc(sizeof(*s));
+    uint8_t *pages = s ? reserve_take(c->reserve) : NULL;
+    if (!pages) {
+        free(s);
+        return false;
     }
+    *s = (struct slab){c->slabs, pages};
+    c->slabs = s;
+    c->slab_count++;
+    for (size_t i = SLAB_PAGES; i-- > 0;) {
+        struct free_page *f = (void *)(pages + i * PAGE_SIZE);
+        f->next = c->free;
+        c->free = f;
+    }
+    return true;
+}
+
+/* c->free is not empty. */
+static uint8_t *page_pop(struct checkpoints *c)
+{
     struct free_page *f = c->free;
     c->free = f->next;
+    return (uint8_t *)f;
+}
+
+static uint8_t *page_new(struct checkpoints *c)
+{
+    if (!c->free && !add_slab(c))
+        return NULL;
     c->bytes += PAGE_SIZE;
     c->raw += PAGE_SIZE;
-    return (uint8_t *)f;
+    return page_pop(c);
 }
 
 /* The content of a version that is given up. */
@@ -119,15 +132,47 @@ static void data_free(struct checkpoints *c, struct version *v)
     v->packed = 0;
 }
 
-static void free_slabs(struct checkpoints *c)
+static void free_slabs(struct slab *s)
 {
-    while (c->slabs) {
-        struct slab *s = c->slabs;
-        c->slabs = s->next;
+    while (s) {
+        struct slab *next = s->next;
         map_free(s->pages, SLAB_LEN);
         free(s);
+        s = next;
     }
+}
+
+/* Bytes of free pages. */
+static uint64_t slack(const struct checkpoints *c)
+{
+    return (uint64_t)c->slab_count * SLAB_LEN - c->raw;
+}
+
+/* All pages in use into as few slabs as they need; without memory for these, nothing. */
+static void compact(struct checkpoints *c)
+{
+    struct slab *old = c->slabs;
+    struct free_page *old_free = c->free;
+    size_t old_count = c->slab_count, slabs = (c->raw + SLAB_LEN - 1) / SLAB_LEN;
+    c->slabs = NULL;
     c->free = NULL;
+    c->slab_count = 0;
+    while (c->slab_count < slabs && add_slab(c))
+        continue;
+    if (c->slab_count < slabs) {
+        free_slabs(c->slabs);
+        c->slabs = old;
+        c->free = old_free;
+        c->slab_count = old_count;
+        return;
+    }
+    for (uint32_t page = 0; page < c->m->mem.ram_pages; page++)
+        for (uint32_t i = 0; i < c->versions[page].count; i++) {
+            struct version *v = &c->versions[page].v[i];
+            if (v->data && !v->packed)
+                v->data = memcpy(page_pop(c), v->data, PAGE_SIZE);
+        }
+    free_slabs(old);
 }
 
 /* ---- versions ---- */
@@ -261,6 +306,52 @@ static void version_drop(struct checkpoints *c, uint32_t page, struct version *v
     vs->count--;
 }
 
+/* Room for versions that are gone. */
+static void shrink_versions(struct checkpoints *c)
+{
+    for (uint32_t page = 0; page < c->m->mem.ram_pages; page++) {
+        struct versions *vs = &c->versions[page];
+        struct version *shrunk = vs->count && vs->count < vs->cap ? realloc(vs->v, vs->count * sizeof(*shrunk)) : NULL;
+        if (!shrunk)
+            continue;
+        c->bytes -= (vs->cap - vs->count) * sizeof(*shrunk);
+        vs->v = shrunk;
+        vs->cap = vs->count;
+    }
+}
+
+/* ---- stored contents ---- */
+
+static void want(struct checkpoints *c, uint32_t page, uint64_t ticks)
+{
+    struct version *v = newest(c, page, ticks);
+    if (c->mark_page[page] || !v || !v->frame || v->data)
+        return;
+    c->mark_page[page] = 1;
+    if (!wanted_add(&c->wanted, v))
+        c->failed = c->failed ? c->failed : err_new(ERR_HOST, "out of memory for a checkpoint");
+}
+
+static int by_frame(const void *a, const void *b)
+{
+    const struct version *x = *(struct version *const *)a, *y = *(struct version *const *)b;
+    return x->frame < y->frame ? -1 : x->frame > y->frame;
+}
+
+/* Read what is wanted, each frame once. */
+static void fetch_wanted(struct checkpoints *c)
+{
+    if (c->wanted.count)
+        qsort(c->wanted.v, c->wanted.count, sizeof(*c->wanted.v), by_frame);
+    for (size_t from = 0, to; from < c->wanted.count && !c->failed; from = to) {
+        for (to = from + 1; to < c->wanted.count && c->wanted.v[to]->frame == c->wanted.v[from]->frame;)
+            to++;
+        if (!fetch(c, c->wanted.v + from, to - from))
+            break;
+    }
+    c->wanted.count = 0;
+}
+
 /* ---- the list ---- */
 
 /* Index of the last checkpoint at or before `ticks`, SIZE_MAX when there is none. */
@@ -335,10 +426,9 @@ static size_t oldest_near(const struct checkpoints *c, uint64_t keep)
     return found;
 }
 
-/* Twice the distance between regular ones. */
+/* Regular ones that are nearer to each other than c->spacing. */
 static void thin_out(struct checkpoints *c, uint64_t keep)
 {
-    c->spacing *= 2;
     for (size_t i = c->count; i-- > 1;)
         if (c->at[i]->kind == CHECKPOINT_REGULAR && c->at[i]->ticks % c->spacing && c->at[i]->ticks != keep)
             give_up(c, i);
@@ -382,8 +472,6 @@ static void pack_all(struct checkpoints *c)
             if (v->data && !v->packed)
                 pack(c, v);
         }
-    if (!c->raw)
-        free_slabs(c);
 }
 
 /* What is kept in reserve is for pages, then. */
@@ -394,6 +482,26 @@ static void use_reserve(struct checkpoints *c)
     c->reserve_len = 0;
 }
 
+/* Give up what is missed least. False: what is left is the beginning and what was taken just now, or there is no memory even
+ * to give something up. */
+static bool thin(struct checkpoints *c, uint64_t keep)
+{
+    size_t count = c->count, near = 0, oldest = oldest_near(c, keep);
+    for (size_t n = 1; n < c->count; n++)
+        near += c->at[n]->kind == CHECKPOINT_NEAR;
+    if (near <= NEAR_KEPT)
+        thin_out(c, keep); /* one that was to be kept the last time */
+    if (c->count < count)
+        return true;
+    if (near <= NEAR_KEPT && c->spacing <= MIN(c->at[c->count - 1]->ticks, UINT64_MAX / 2)) {
+        c->spacing *= 2;
+        return true;
+    }
+    if (oldest != SIZE_MAX)
+        give_up(c, oldest);
+    return c->count < count;
+}
+
 static void fit(struct checkpoints *c, uint64_t keep)
 {
     if (c->bytes > c->memory && c->reserve_len)
@@ -402,21 +510,12 @@ static void fit(struct checkpoints *c, uint64_t keep)
         drop_stored(c);
     if (c->bytes > c->memory && c->raw > c->memory / 4) /* or it is hardly worth a look at all pages */
         pack_all(c);
-    while (c->bytes > c->memory && c->count > 1) {
-        size_t count = c->count, near = 0, i = oldest_near(c, keep);
-        for (size_t n = 1; n < c->count; n++)
-            near += c->at[n]->kind == CHECKPOINT_NEAR;
-        if (i != SIZE_MAX && near > NEAR_KEPT)
-            give_up(c, i);
-        else if (c->spacing <= c->at[c->count - 1]->ticks)
-            thin_out(c, keep);
-        else if (i != SIZE_MAX)
-            give_up(c, i);
-        else
-            return; /* what is left is the beginning, and what was taken just now */
-        if (c->count == count && c->spacing > c->at[count - 1]->ticks && i == SIZE_MAX)
-            return;
-    }
+    if (c->bytes > c->memory)
+        shrink_versions(c);
+    while (c->bytes > c->memory && c->count > 1 && thin(c, keep))
+        continue;
+    if (slack(c) > c->memory / 4 && slack(c) + c->bytes > c->memory)
+        compact(c);
 }
 
 /* ---- taking ---- */
@@ -477,8 +576,22 @@ static bool keep_page(struct checkpoints *c, struct checkpoint *p, struct checkp
     return true;
 }
 
+/* What is compared with is read frame by frame, not page by page. */
+static bool fetch_dirty(struct checkpoints *c, uint64_t ticks)
+{
+    for (uint32_t i = 0; i < c->dirty.count; i++)
+        if (c->dirty.page[i] < c->m->mem.ram_pages) {
+            want(c, c->dirty.page[i], ticks);
+            c->mark_page[c->dirty.page[i]] = 0;
+        }
+    fetch_wanted(c);
+    return !c->failed;
+}
+
 static bool keep_pages(struct checkpoints *c, struct checkpoint *p, struct checkpoint *next)
 {
+    if (c->log && !fetch_dirty(c, p->ticks))
+        return false;
     for (uint32_t i = 0; i < c->dirty.count; i++)
         if (c->dirty.page[i] < c->m->mem.ram_pages && !keep_page(c, p, next, c->dirty.page[i]))
             return false;
@@ -559,20 +672,6 @@ static bool import_pages(struct checkpoints *c, struct checkpoint *p, const stru
     return true;
 }
 
-/* Room for versions that are gone. */
-static void shrink_versions(struct checkpoints *c)
-{
-    for (uint32_t page = 0; page < c->m->mem.ram_pages; page++) {
-        struct versions *vs = &c->versions[page];
-        struct version *shrunk = vs->count && vs->count < vs->cap ? realloc(vs->v, vs->count * sizeof(*shrunk)) : NULL;
-        if (!shrunk)
-            continue;
-        c->bytes -= (vs->cap - vs->count) * sizeof(*shrunk);
-        vs->v = shrunk;
-        vs->cap = vs->count;
-    }
-}
-
 /* Those from the checkpoint `i` on that stored_step leaves out; not the last one, for nobody is there yet to have its pages. */
 static void thin_stored(struct checkpoints *c, size_t i)
 {
@@ -588,8 +687,10 @@ static void thin_stored(struct checkpoints *c, size_t i)
 static struct err *import(struct checkpoints *c, size_t i, bool *ok)
 {
     struct log_checkpoint from;
+    const struct log_pos last = log_reader_summary(c->log).last;
     struct err *e = log_reader_checkpoint(c->log, i, &from);
-    *ok = !e && from.pos.ticks > c->at[c->count - 1]->ticks && from.pages <= c->m->mem.ram_pages && make_room(c);
+    *ok = !e && from.pos.ticks > c->at[c->count - 1]->ticks && from.pos.ticks <= last.ticks && from.pos.seq <= last.seq &&
+           from.pages <= c->m->mem.ram_pages && make_room(c);
     struct checkpoint *p = *ok ? checkpoint_new(c, (uint32_t)from.pages, false) : NULL;
     if (!p) {
         *ok = false;
@@ -624,7 +725,7 @@ struct err *checkpoints_import(struct checkpoints *c, struct log_reader *lr)
         e = import(c, i, &ok);
         thin_stored(c, c->count - MIN(c->count, 2));
         /* A step beyond this one gives up nothing more, and would be 0 some day. */
-        if (c->bytes - before <= c->memory / STORED_SHARE || c->stored_step > i)
+        if (c->bytes <= before + c->memory / STORED_SHARE || c->stored_step > i)
             continue;
         c->stored_step *= 2;
         thin_stored(c, 1);
@@ -699,36 +800,12 @@ static void unmark(struct checkpoints *c, uint32_t page, uint64_t ticks)
     c->mark_page[page] = 0;
 }
 
-static void want(struct checkpoints *c, uint32_t page, uint64_t ticks)
-{
-    struct version *v = newest(c, page, ticks);
-    if (c->mark_page[page] || !v || !v->frame || v->data)
-        return;
-    c->mark_page[page] = 1;
-    if (!wanted_add(&c->wanted, v))
-        c->failed = c->failed ? c->failed : err_new(ERR_HOST, "out of memory for a checkpoint");
-}
-
-static int by_frame(const void *a, const void *b)
-{
-    const struct version *x = *(struct version *const *)a, *y = *(struct version *const *)b;
-    return x->frame < y->frame ? -1 : x->frame > y->frame;
-}
-
-/* Read all that restoring i will need, each frame once, so that nothing can fail later. */
+/* All that restoring i will need, so that nothing can fail later. */
 static void fetch_all(struct checkpoints *c, size_t i)
 {
-    c->wanted.count = 0;
     each_candidate(c, i, want);
     each_candidate(c, i, unmark);
-    if (c->wanted.count)
-        qsort(c->wanted.v, c->wanted.count, sizeof(*c->wanted.v), by_frame);
-    for (size_t from = 0, to; from < c->wanted.count && !c->failed; from = to) {
-        for (to = from + 1; to < c->wanted.count && c->wanted.v[to]->frame == c->wanted.v[from]->frame;)
-            to++;
-        if (!fetch(c, c->wanted.v + from, to - from))
-            return;
-    }
+    fetch_wanted(c);
 }
 
 static void restore_once(struct checkpoints *c, uint32_t page, uint64_t ticks)
@@ -864,7 +941,7 @@ void checkpoints_destroy(struct checkpoints *c)
             data_free(c, &c->versions[i].v[k]);
         free(c->versions[i].v);
     }
-    free_slabs(c);
+    free_slabs(c->slabs);
     reserve_destroy(c->reserve);
     ZSTD_freeCCtx(c->packer);
     ZSTD_freeDCtx(c->unpacker);
