@@ -77,9 +77,11 @@ struct log_sink {
 
 struct log_writer;
 
-/* Create or overwrite the file and write the header. `h` is borrowed for the call.
- * Errors: ERR_HOST. */
+/* Create the file and write the header; one that was there goes, but who reads it may go on. `h` is borrowed for the call.
+ * Errors: ERR_HOST, also while another process writes it. */
 must_check struct err *log_writer_create(const char *path, const struct log_header *h, struct log_writer **out);
+/* Into a file that is open and empty; `fd` stays the caller's. `name` is for messages. */
+must_check struct err *log_writer_create_fd(int fd, const char *name, const struct log_header *h, struct log_writer **out);
 must_check struct err *log_writer_create_sink(const struct log_sink *sink, const char *name, const struct log_header *h,
                                               struct log_writer **out);
 

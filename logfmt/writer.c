@@ -134,6 +134,13 @@ struct err *log_writer_create(const char *path, const struct log_header *h, stru
     return e ? e : log_writer_create_sink(&sink, path, h, out);
 }
 
+struct err *log_writer_create_fd(int fd, const char *name, const struct log_header *h, struct log_writer **out)
+{
+    struct log_sink sink;
+    struct err *e = file_sink_of(fd, name, &sink);
+    return e ? e : log_writer_create_sink(&sink, name, h, out);
+}
+
 void log_writer_destroy(struct log_writer *w)
 {
     if (!w)

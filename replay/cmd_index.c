@@ -90,13 +90,13 @@ static struct err *index_events(struct indexing *x, const struct options *o, str
     return e;
 }
 
-static struct err *index_to(const char *path, const struct options *o, struct recording *rec)
+static struct err *index_to(int fd, const char *path, const struct options *o, struct recording *rec)
 {
     struct indexing x = {0};
     struct log_header h = *log_reader_header(rec->log);
     struct err *e = log_reader_open(o->file, &x.from);
     if (!e)
-        e = log_writer_create(path, &h, &x.to);
+        e = log_writer_create_fd(fd, path, &h, &x.to);
     if (!e)
         e = recording_write_image(x.to, &rec->spec.image);
     if (!e)
@@ -116,11 +116,16 @@ static struct err *make_file(const char *path, int *fd)
     *fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (*fd < 0)
         return err_errno(ERR_HOST, errno, "cannot create %s", path);
-    if (!flock(*fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK)
+    struct err *e = NULL;
+    if (flock(*fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        e = err_new(ERR_HOST, "%s is being written by somebody else", path);
+    else if (ftruncate(*fd, 0))
+        e = err_errno(ERR_HOST, errno, "cannot empty %s", path);
+    if (!e)
         return NULL;
     cleanup_close(fd);
     *fd = -1;
-    return err_new(ERR_HOST, "%s is being written by somebody else", path);
+    return e;
 }
 
 /* Who may read it is whoever may read the original. */
@@ -142,7 +147,7 @@ static struct err *index_in_place_of(const char *target, const struct options *o
     }
     struct err *e = make_file(path, &fd);
     if (!e)
-        e = index_to(path, o, rec);
+        e = index_to(fd, path, o, rec);
     if (!e)
         e = put_in_place(path, fd, target, o->file);
     if (e && fd >= 0)
