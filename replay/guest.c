@@ -6,19 +6,26 @@
 
 #include "core/base/hash.h"
 #include "replay/file.h"
+#include "replay/live.h"
 
-/* SIGINT, SIGTERM and SIGHUP end the run in good order, once; the second one kills as usual. */
+/* SIGINT, SIGTERM and SIGHUP end the run in good order, once; the second one kills as usual, but not at once: timeout(1) sends
+ * one to the process and then one to its group. */
+enum { SECOND_NS = 500000000 };
 static volatile bool stop_wanted;
+static volatile uint64_t stop_wanted_ns;
 static struct machine *volatile running;
 
 static void on_signal(int sig)
 {
+    if (stop_wanted && live_host_ns() - stop_wanted_ns < SECOND_NS)
+        return;
     if (stop_wanted) {
         console_restore();
         signal(sig, SIG_DFL);
         raise(sig);
         return;
     }
+    stop_wanted_ns = live_host_ns();
     stop_wanted = true;
     if (running)
         engine_kick(running);

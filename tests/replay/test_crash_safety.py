@@ -82,6 +82,40 @@ def test_terminated():
         hwtest.check_replay(recording, recorded)
 
 
+def test_terminated_twice():
+    """As timeout(1) does it: the second signal comes at once, and means no more than the first."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        recording = path(f"{number}.hwr")
+        running = Running(["record", "-o", recording, *small_guest(ENDLESS)], name="record")
+        running.wait_for(b"started")
+        running.kill(number)
+        running.kill(number)
+        running.finish(60).expect(OK)
+        check(info(recording)["state"] == "closed", "not closed")
+
+
+def test_file_in_use():
+    """A file that is being written is not written by a second one; one that is being read goes on being what it was."""
+    recording = path("a.hwr")
+    running = Running(["record", "-o", recording, *small_guest(ENDLESS)], name="first")
+    running.wait_for(b"started")
+    refused = record(recording, small_guest(ENDLESS), "--limit-ticks", "1000")
+    refused.expect(HOST)
+    check("written by somebody else" in refused.err, refused.err)
+    running.kill(signal.SIGTERM)
+    recorded = running.finish(60).expect(OK)
+    hwtest.check_replay(recording, recorded)
+    os.chmod(recording, 0o640)
+    os.symlink("a.hwr", path("link.hwr"))
+    with open(recording, "rb") as reader:
+        whole = reader.read()
+        record(path("link.hwr"), small_guest(ENDLESS), "--limit-ticks", "1000000").expect(OK)
+        reader.seek(0)
+        check(reader.read() == whole, "whoever reads it sees another recording")
+    check(os.path.islink(path("link.hwr")) and os.stat(recording).st_mode & 0o777 == 0o640, "another file, or its rights")
+    check(info(recording)["ticks"] == 1000000, "the new recording is not there")
+
+
 def bulky_guest():
     """A guest whose recording has some megabytes of content, and the length of a recording's beginning.
 
