@@ -87,9 +87,18 @@ static bool add_mark(struct gdb_target *target, const char *name, uint64_t ticks
     return copy;
 }
 
+/* `e` and the number of an event. */
+static bool event_number(const char *text, uint64_t *out)
+{
+    return *text == 'e' && monitor_number(text + 1, out);
+}
+
 /* A name must not look like a position, or nobody could go there. */
 static bool good_name(const char *name)
 {
+    uint64_t ignored;
+    if (event_number(name, &ignored))
+        return false;
     return ((*name | 0x20) >= 'a' && (*name | 0x20) <= 'z' && strcmp(name, "start") != 0 && strcmp(name, "end") != 0) ||
            *name == '_';
 }
@@ -105,7 +114,7 @@ static void cmd_mark(struct monitor *m)
         for (unsigned i = 1; snprintf(number, sizeof(number), "m%u", i), find_mark(m->target, number);)
             i++;
     if (!good_name(name))
-        SAY(m, "%s: a name begins with a letter, and is not `start` or `end`\n", name);
+        SAY(m, "%s: a name begins with a letter, and is not `start`, `end`, or `e` and a number\n", name);
     else if (add_mark(m->target, name, at))
         SAY(m, "%s is icount %" PRIu64 "\n", name, at);
     else
@@ -148,13 +157,13 @@ static bool percentage(const char *text, uint64_t end, uint64_t *out)
     return true;
 }
 
-/* Where the first input from this number on takes effect. */
+/* Where that input takes effect. */
 static bool event_position(const struct gdb_target *target, uint64_t seq, uint64_t *out)
 {
     struct timeline_event ev;
     bool found;
     struct err *e = timeline_event_at(target->t, seq, &ev, &found);
-    bool ok = !e && found;
+    bool ok = !e && found && ev.seq == seq;
     err_destroy(e);
     *out = ok ? ev.ticks : 0;
     return ok;
@@ -172,7 +181,7 @@ static bool position(const struct gdb_target *target, const char *text, uint64_t
         *out = 0;
     else if (!strcmp(text, "end"))
         *out = end;
-    else if (*text == 'e' && monitor_number(text + 1, &n))
+    else if (event_number(text, &n))
         return event_position(target, n, out);
     else if (relative && monitor_number(text + 1, &n))
         *out = clamp_add(at, *text == '-', n);
@@ -210,11 +219,27 @@ static void go_to(struct monitor *m, uint64_t to)
     moved(m, from);
 }
 
+/* Most events of a recording are digests, which nobody wants to go to. */
+static void say_no_input(struct monitor *m, uint64_t seq)
+{
+    struct timeline_event next;
+    bool found;
+    struct err *e = timeline_event_at(m->target->t, seq, &next, &found);
+    if (e)
+        failed(m, e);
+    else if (found)
+        SAY(m, "event %" PRIu64 " is nothing that came from outside; the next of that is e%" PRIu64 "\n", seq, next.seq);
+    else
+        SAY(m, "nothing came from outside from event %" PRIu64 " on\n", seq);
+}
+
 static void cmd_seek(struct monitor *m)
 {
-    uint64_t to;
+    uint64_t to, seq;
     if (position(m->target, m->argv[0], &to))
         go_to(m, to);
+    else if (event_number(m->argv[0], &seq))
+        say_no_input(m, seq);
     else
         SAY(m, "%s: a position was expected: an icount, 50%%, +n, -n, start, end, e and the number of an event, or a mark\n", m->argv[0]);
 }

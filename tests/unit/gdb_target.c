@@ -549,7 +549,8 @@ static void test_looks(void **state)
     assert_string_equal(monitor(s, "console 2"), "           100  two\n           200  three\n");
     expect(monitor(s, "events 2"), "event 2");
     expect(monitor(s, "seek e2"), "icount 400");
-    expect(monitor(s, "seek e9"), "a position was expected");
+    expect(monitor(s, "seek e9"), "nothing came from outside from event 9 on");
+    expect(monitor(s, "mark e9"), "a name begins with");
     expect(monitor(s, "seek 0"), "icount 0");
     expect(monitor(s, "console x"), "a number of lines");
     expect(monitor(s, "checkpoints"), "2 checkpoints, 3.0 MiB");
