@@ -123,7 +123,7 @@ struct err *replay_file(const char *path, const struct options *o, int *status)
         console_close(con);
     }
     recording_close(&rec);
-    return e ? err_wrap(e, "%s", path) : NULL;
+    return recording_wrap(e, path);
 }
 
 struct err *cmd_replay(int argc, char **argv, int *status)

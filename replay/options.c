@@ -18,6 +18,7 @@ struct option_row {
 };
 
 #define AT(field) offsetof(struct options, field)
+#define CONSOLE_DEFAULT "stdio"
 enum { BOOT = CMD_RUN | CMD_RECORD, RUNNING = BOOT | CMD_REPLAY };
 
 static const struct option_row rows[] = {
@@ -190,6 +191,8 @@ static struct err *check(unsigned command, const char *name, const struct option
         return err_new(ERR_USAGE, "replay: --live needs --to TICKS, the position to go live at");
     if (command == CMD_REPLAY && !o->live && o->output)
         return err_new(ERR_USAGE, "replay: -o goes with --live");
+    if (command == CMD_REPLAY && !o->live && (o->limit_ticks != UINT64_MAX || strcmp(o->console, CONSOLE_DEFAULT) != 0))
+        return err_new(ERR_USAGE, "replay: --limit-ticks and --console go with --live; --to TICKS stops earlier");
     if (command == CMD_RECORD && !o->output)
         return err_new(ERR_USAGE, "record: -o FILE says where the recording goes");
     return NULL;
@@ -197,7 +200,7 @@ static struct err *check(unsigned command, const char *name, const struct option
 
 struct err *options_parse(unsigned command, int argc, char **argv, struct options *out)
 {
-    *out = (struct options){.append = "", .console = "stdio", .memory = MIB(512), .limit_ticks = UINT64_MAX,
+    *out = (struct options){.append = "", .console = CONSOLE_DEFAULT, .memory = MIB(512), .limit_ticks = UINT64_MAX,
                             .to = UINT64_MAX, .host_clock = true, .flip_ticks = UINT64_MAX, .alter_seq = UINT64_MAX};
     for (int i = 1; i < argc; i++) {
         struct err *e = NULL;

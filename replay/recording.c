@@ -65,6 +65,11 @@ static void tell_state(const struct log_reader *lr, const char *path)
                 "tick %" PRIu64 "\n", path, s.last.ticks);
 }
 
+struct err *recording_wrap(struct err *e, const char *path)
+{
+    return !e || !strncmp(err_message(e), path, strlen(path)) ? e : err_wrap(e, "%s", path);
+}
+
 struct err *recording_open(const char *path, bool force, struct recording *out)
 {
     *out = (struct recording){.path = path};
@@ -78,7 +83,7 @@ struct err *recording_open(const char *path, bool force, struct recording *out)
     if (!e)
         return NULL;
     recording_close(out);
-    return err_wrap(e, "%s", path);
+    return recording_wrap(e, path);
 }
 
 void recording_image_loaded(struct recording *r)

@@ -16,6 +16,8 @@ struct recording {
  * On error nothing is left; the message names the file. */
 must_check struct err *recording_open(const char *path, bool force, struct recording *out);
 void recording_close(struct recording *r);
+/* Says which recording, unless the message begins with that. */
+struct err *recording_wrap(struct err *e, const char *path);
 /* Kernel and initrd are in the memory of the only guest that will be started from it: give back the memory they took. */
 void recording_image_loaded(struct recording *r);
 

@@ -241,7 +241,7 @@ struct err *timeline_open(const char *path, const struct timeline_options *o, st
     struct err *e = build(t, path);
     if (e) {
         timeline_close(t);
-        return err_wrap(e, "%s", path);
+        return recording_wrap(e, path);
     }
     *out = t;
     return NULL;
