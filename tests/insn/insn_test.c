@@ -24,6 +24,7 @@ enum {
     UD_CASES = 4,         /* a form outside the CPU model */
     REFUSED_CASES = 3000, /* of a map, encodings that the decoder refuses */
     REPORTS_PER_FORM = 2,
+    UNSTEADY_MAX = 4,     /* cases in a run */
     JOBS_MAX = 64,
     FORM_SECONDS = 60,
     EXIT_SKIPPED = 77,
@@ -41,7 +42,7 @@ struct options {
 /* Of all workers, in shared memory. */
 struct totals {
     struct worker {
-        uint64_t cases, ud_cases, mismatches, ended[21] /* vector; the last: retired */;
+        uint64_t cases, ud_cases, mismatches, unsteady, ended[21] /* vector; the last: retired */;
         uint32_t form, case_index, bad_forms;
     } worker[JOBS_MAX];
 };
@@ -144,6 +145,20 @@ static void print_case(const struct run *r, size_t index, unsigned k, const stru
     fflush(stdout);
 }
 
+/* The host itself says twice what the engine says, after it has said something else: a hypervisor below it loses a single-step
+ * trap, or makes one up, once in some million cases. */
+static bool host_is_unsteady(const struct test_case *tc, const uint8_t *data, const struct outcome *engine)
+{
+    static struct outcome again;
+    char ignored[DIFF_TEXT] = "";
+    for (unsigned i = 0; i < 2; i++) {
+        run_native(tc, data, &again);
+        if (outcomes_differ(&again, engine, ignored))
+            return false;
+    }
+    return true;
+}
+
 /* Run one case. False: the outcomes differ, as `text` says. `native` and `engine` are what the options make of them:
  * with
  * --native-only both are the host, with --engine-only there is nothing to compare with. */
@@ -178,6 +193,11 @@ static bool run_case(struct run *r, size_t index, unsigned k, char text[DIFF_TEX
     else
         engine = native;
     bool differ = compare && outcomes_differ(&native, &engine, text);
+    if (differ && known && r->guest && host_is_unsteady(&tc, data, &engine)) {
+        r->w->unsteady++;
+        differ = false;
+        text[0] = 0;
+    }
     if (show) {
         state_print("native", &native.state);
         state_print("engine", &engine.state);
@@ -303,6 +323,7 @@ static int run_all(struct run *r)
         sum.cases += t->worker[i].cases;
         sum.ud_cases += t->worker[i].ud_cases;
         sum.mismatches += t->worker[i].mismatches;
+        sum.unsteady += t->worker[i].unsteady;
         sum.bad_forms += t->worker[i].bad_forms;
         for (unsigned v = 0; v < ARRAY_LEN(sum.ended); v++)
             sum.ended[v] += t->worker[i].ended[v];
@@ -314,7 +335,9 @@ static int run_all(struct run *r)
     printf("\n%" PRIu64 " cases compared with the host, %" PRIu64 " must raise #UD; %" PRIu64
            " mismatches in %u forms; seed %" PRIu64 "\n",
            sum.cases, sum.ud_cases, sum.mismatches, sum.bad_forms, r->opt->seed);
-    return status;
+    if (sum.unsteady)
+        printf("%" PRIu64 " times the host did not agree with itself; more than %d are too many\n", sum.unsteady, UNSTEADY_MAX);
+    return status || sum.unsteady <= UNSTEADY_MAX ? status : 1;
 }
 
 static int replay_case(struct run *r)
