@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "replay/timeline.h"
+#include "replay/timeline_impl.h"
 
 enum { STEPS_MAX = 40 };
 
@@ -117,6 +117,42 @@ static bool try_end(struct timeline *t)
         return true;
     printf("at the end: %d %d %d\n", (int)seek.why, (int)run.why, (int)step.why);
     return false;
+}
+
+static bool diverges(struct timeline *t)
+{
+    struct timeline_stop stop;
+    struct err *e = timeline_run(t, false, &stop);
+    bool diverged = e && err_code(e) == ERR_DIVERGED;
+    err_destroy(e);
+    return diverged;
+}
+
+/* From now on this event is another. What is read ahead already stays, so that it is read anew. */
+static void alter(struct timeline *t, uint64_t seq)
+{
+    struct timeline_stop stop;
+    must(timeline_seek(t, 0, &stop));
+    replayer_alter_event(t->replayer, seq);
+}
+
+/* The digest that closes the recording is another: that is told each time that the end is met. A recording without events
+ * before it has read it ahead from the beginning on. */
+static bool try_other_end(struct timeline *t)
+{
+    struct timeline_stop stop;
+    uint64_t closing = replayer_end(t->replayer).events - 2;
+    bool told = true;
+    alter(t, closing);
+    bool read_already = replayer_mark(t->replayer).seq == closing;
+    for (unsigned i = 0; i < 2 && !read_already; i++) {
+        must(timeline_seek(t, timeline_end(t) - 1, &stop));
+        told = diverges(t) && diverges(t) && told;
+    }
+    alter(t, UINT64_MAX);
+    if (!told)
+        printf("a divergence at the end was not told each time\n");
+    return told && try_end(t);
 }
 
 static bool try(struct timeline *t, const struct trial *trial)
@@ -320,7 +356,7 @@ int main(int argc, char **argv)
         bad += !try(t, &trials[i]) || (i % 4 == 0 && !try_interrupt(t, trials[i].from));
     for (size_t i = 0; i < runs; i++)
         bad_runs += !try_run(t);
-    bad += !try_end(t);
+    bad += !try_end(t) + !try_other_end(t);
     for (size_t i = 0; i < texts; i++)
         bad_runs += !try_text(argv[1], &o) + !try_text_interrupted(argv[1], &o);
     struct timeline_stats s = timeline_stats(t);
