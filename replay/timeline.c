@@ -162,7 +162,7 @@ struct err *timeline_tell(struct timeline *t, enum session_end how, bool beyond,
     *out = (struct timeline_stop){.why = how == END_INTERRUPTED ? TL_INTERRUPTED : TL_REACHED};
     if (t->ended || (beyond && t->replayer && out->why == TL_REACHED))
         tell_end(t, out);
-    return t->ended ? verdict(t) : NULL;
+    return verdict(t);
 }
 
 /* ---- seeking ---- */

@@ -26,7 +26,7 @@ struct timeline {
     struct log_reader *stored; /* the recording once more, for the checkpoints in it */
     struct session own;
     uint64_t end;              /* ticks; of a live guest its limit, UINT64_MAX without */
-    struct transcript console; /* all that was ever replayed, and how much of it here */
+    struct transcript console; /* what was replayed, of late or close by, and how much of it here */
     struct log_reader *events; /* the recording once more, for timeline_event_at(); NULL until then */
 
     bool live_recorded;        /* a live guest that is being recorded */
@@ -34,7 +34,7 @@ struct timeline {
     bool rep_begun;            /* the checkpoint restored last lies between two iterations of REP */
     bool ended;                /* the session has come to an end of its own, here */
     enum session_end how;      /* then */
-    struct err *verdict;       /* of the replayer then; NULL: all is as it was recorded */
+    struct err *verdict;       /* of the replayer then; NULL: all is as it was recorded, or it has not ended */
 
     /* Probes; the index of a slot is its number. */
     struct probe_slot *slot;

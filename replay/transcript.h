@@ -23,7 +23,8 @@ void transcript_add(struct transcript *t, uint64_t ticks, const uint8_t *data, s
 /* Forget what lies more than `keep` bytes before or behind `at`, when TRANSCRIPT_SLACK times as many are known. */
 enum { TRANSCRIPT_SLACK = 4 };
 void transcript_trim(struct transcript *t, size_t keep);
-/* What is known without a gap up to `at`, borrowed until the next call of transcript_add(). */
+/* What is known without a gap up to `at`, borrowed until the next call of transcript_add() or
+ * transcript_trim(). */
 const uint8_t *transcript_text(const struct transcript *t, size_t *len_out);
 /* When the line that holds the byte at `offset` of that text was begun; of a first line whose begin is not known, the part of it
  * that is. */
