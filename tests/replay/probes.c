@@ -63,12 +63,13 @@ struct state { uint64_t ticks, registers, devices, memory; };
 struct set { uint64_t from; struct exec_probe probe[EXECS_MAX + DATA_MAX]; size_t count; };
 struct plan { struct set set[SETS]; };
 
-/* Some of many, each as likely. */
-struct sample { uint64_t x[CANDIDATES]; size_t count; uint64_t seen; };
+/* Some of many, each as likely; and the first of all. */
+struct sample { uint64_t x[CANDIDATES], first; size_t count; uint64_t seen; };
 
 static void sample(struct sample *s, uint64_t x)
 {
-    s->seen++;
+    if (!s->seen++)
+        s->first = x;
     if (s->count < CANDIDATES)
         s->x[s->count++] = x;
     else if (below(s->seen) < CANDIDATES)
@@ -92,7 +93,7 @@ static struct exec_probe random_data(const struct sample *data)
     return p;
 }
 
-/* Many sets are a part of the one before, and something else. */
+/* Many sets are a part of the one before, and something else; the first has the guest's first instruction. */
 static void make_plan(struct plan *plan, const struct sample *code, const struct sample *data, uint64_t ticks)
 {
     for (unsigned i = 0; i < SETS; i++) {
@@ -107,6 +108,8 @@ static void make_plan(struct plan *plan, const struct sample *code, const struct
                 p = before->probe[k % before->count];
             s->probe[s->count++] = p;
         }
+        if (i == 0)
+            s->probe[s->count++] = (struct exec_probe){.kind = PROBE_EXEC, .addr = code->first, .len = 1};
         for (size_t k = below(DATA_MAX + 1); k-- > 0; )
             s->probe[s->count++] = random_data(data);
     }
@@ -122,7 +125,7 @@ struct observer {
     struct hits hits;
     bool outside; /* looks at RIP and memory instead */
     /* of the outside */
-    uint64_t rep_ticks;
+    uint64_t rep_ticks; /* where a REP instruction goes on that began before; UINT64_MAX: nowhere */
     uint8_t watched[DATA_MAX][WATCHED_MAX];
     /* of the first run, which finds candidates */
     struct sample *code, *data;
@@ -426,7 +429,7 @@ int main(int argc, char **argv)
         return 3;
     }
     make_plan(&plan, &code, &data, first.at[first.count - 1].ticks);
-    struct observer outside = {.plan = &plan, .outside = true};
+    struct observer outside = {.plan = &plan, .outside = true, .rep_ticks = UINT64_MAX};
     run_guest(&spec, "interp", &outside, &trail);
     sort(&outside.hits);
     bool ok = same_trail("interp with a probe everywhere", &trail, &first);
