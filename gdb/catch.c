@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "core/base/err.h"
+#include "core/base/number.h"
 
 #define SAY(m, ...) text_printf((m)->out, __VA_ARGS__)
 
@@ -86,7 +87,7 @@ void gdb_catch_tell(const struct gdb_target *target, const struct timeline_hit *
 
 static bool one_of(const char *text, uint64_t count, bool named, uint64_t *out)
 {
-    if (monitor_number(text, out))
+    if (number_parse(text, out))
         return *out < count;
     for (size_t i = 0; named && i < ARRAY_LEN(exceptions); i++)
         if (exceptions[i] && (!strcasecmp(exceptions[i], text) || !strcasecmp(exceptions[i] + (*exceptions[i] == '#'), text))) {
@@ -202,7 +203,7 @@ void monitor_uncatch(struct monitor *m)
 {
     uint64_t id = 0;
     bool all = !strcmp(m->argv[0], "all");
-    if (!all && !monitor_number(m->argv[0], &id))
+    if (!all && !number_parse(m->argv[0], &id))
         SAY(m, "%s: the number of a catchpoint was expected, or all\n", m->argv[0]);
     else if (!uncatch(m->target, all, id) && !all)
         SAY(m, "there is no catchpoint %" PRIu64 "\n", id);

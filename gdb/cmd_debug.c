@@ -122,27 +122,13 @@ static struct err *look_for_kernel(struct debug *d, bool *found)
 
 /* ---- where ---- */
 
-static struct err *parse_at(const char *s, uint64_t end, uint64_t *out)
+static struct err *find_at(struct debug *d, uint64_t end, uint64_t *out)
 {
-    char *rest;
-    if (!s || !strcmp(s, "end")) {
-        *out = end;
-        return NULL;
-    }
-    *out = 0;
-    if (!strcmp(s, "start"))
-        return NULL;
-    double percent = strtod(s, &rest);
-    if (rest != s && !strcmp(rest, "%") && percent >= 0 && percent <= 100) {
-        *out = (uint64_t)((double)end * percent / 100);
-        return NULL;
-    }
-    *out = strtoull(s, &rest, 0);
-    if (*s < '0' || *s > '9' || *rest)
-        return err_new(ERR_USAGE, "--at %s: expected a number of ticks, N%%, start or end", s);
-    if (*out > end)
-        return err_new(ERR_RANGE, "--at %s: the recording ends at tick %" PRIu64, s, end);
-    return NULL;
+    const char *at = d->o->at ? d->o->at : "end";
+    struct err *e = timeline_find(d->t, at, out);
+    if (!e && *out > end)
+        e = err_new(ERR_RANGE, "the recording ends at tick %" PRIu64, end);
+    return e ? err_wrap(e, "--at %s", at) : NULL;
 }
 
 /* To the position asked for, and on the way a look for the kernel's symbols: there, or else at the end, where a kernel
@@ -152,7 +138,7 @@ static struct err *go_there(struct debug *d)
     struct timeline_stop stop;
     uint64_t at, end = timeline_end(d->t);
     bool found = false;
-    struct err *e = parse_at(d->o->at, end, &at);
+    struct err *e = find_at(d, end, &at);
     if (!e)
         e = timeline_seek(d->t, at, &stop);
     if (e && err_code(e) == ERR_DIVERGED)

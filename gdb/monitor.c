@@ -1,36 +1,21 @@
 /* gdb/monitor.c: the table of monitor commands, and those that move in time. See monitor.h. */
 #include "gdb/monitor.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/cleanup.h"
 #include "core/base/err.h"
+#include "core/base/number.h"
 #include "gdb/catch.h"
 #include "gdb/regs.h"
+#include "replay/position.h"
 
 #define SAY(m, ...) text_printf((m)->out, __VA_ARGS__)
 
-bool monitor_number(const char *text, uint64_t *out)
-{
-    static const struct { char letter; uint64_t factor; } units[] = {
-        {'\0', 1}, {'k', 1000}, {'M', 1000000}, {'G', 1000000000},
-    };
-    char *end;
-    errno = 0;
-    if (*text < '0' || *text > '9')
-        return false;
-    *out = strtoull(text, &end, 0);
-    for (size_t i = 0; i < ARRAY_LEN(units); i++)
-        if (*end == units[i].letter && (!*end || !end[1]))
-            return !errno && !__builtin_mul_overflow(*out, units[i].factor, out);
-    return false;
-}
-
 bool monitor_address(struct monitor *m, int i, uint64_t *out)
 {
-    if (monitor_number(m->argv[i], out))
+    if (number_parse(m->argv[i], out))
         return true;
     SAY(m, "%s: an address was expected, such as 0xffffffff81000000\n", m->argv[i]);
     return false;
@@ -87,20 +72,10 @@ static bool add_mark(struct gdb_target *target, const char *name, uint64_t ticks
     return copy;
 }
 
-/* `e` and the number of an event. */
-static bool event_number(const char *text, uint64_t *out)
-{
-    return *text == 'e' && monitor_number(text + 1, out);
-}
-
 /* A name must not look like a position, or nobody could go there. */
 static bool good_name(const char *name)
 {
-    uint64_t ignored;
-    if (event_number(name, &ignored))
-        return false;
-    return ((*name | 0x20) >= 'a' && (*name | 0x20) <= 'z' && strcmp(name, "start") != 0 && strcmp(name, "end") != 0) ||
-           *name == '_';
+    return !position_like(name) && (((*name | 0x20) >= 'a' && (*name | 0x20) <= 'z') || *name == '_');
 }
 
 static void cmd_mark(struct monitor *m)
@@ -147,49 +122,6 @@ static uint64_t clamp_add(uint64_t at, bool minus, uint64_t n)
     return n < UINT64_MAX - at ? at + n : UINT64_MAX;
 }
 
-static bool percentage(const char *text, uint64_t end, uint64_t *out)
-{
-    char *rest;
-    double percent = strtod(text, &rest);
-    if (rest == text || strcmp(rest, "%") != 0 || !(percent >= 0 && percent <= 100))
-        return false;
-    *out = percent == 100 ? end : (uint64_t)((double)end * percent / 100);
-    return true;
-}
-
-/* Where that input takes effect. */
-static bool event_position(const struct gdb_target *target, uint64_t seq, uint64_t *out)
-{
-    struct timeline_event ev;
-    bool found;
-    struct err *e = timeline_event_at(target->t, seq, &ev, &found);
-    bool ok = !e && found && ev.seq == seq;
-    err_destroy(e);
-    *out = ok ? ev.ticks : 0;
-    return ok;
-}
-
-/* A position as the user writes it. */
-static bool position(const struct gdb_target *target, const char *text, uint64_t *out)
-{
-    uint64_t at = timeline_position(target->t), end = timeline_end(target->t), n;
-    const struct gdb_mark *mark = find_mark(target, text);
-    bool relative = *text == '+' || *text == '-';
-    if (mark)
-        *out = mark->ticks;
-    else if (!strcmp(text, "start"))
-        *out = 0;
-    else if (!strcmp(text, "end"))
-        *out = end;
-    else if (event_number(text, &n))
-        return event_position(target, n, out);
-    else if (relative && monitor_number(text + 1, &n))
-        *out = clamp_add(at, *text == '-', n);
-    else
-        return monitor_number(text, out) || percentage(text, end, out);
-    return true;
-}
-
 static void say_stop(struct monitor *m, const struct timeline_stop *stop)
 {
     if (stop->why == TL_INTERRUPTED)
@@ -219,29 +151,25 @@ static void go_to(struct monitor *m, uint64_t to)
     moved(m, from);
 }
 
-/* Most events of a recording are digests, which nobody wants to go to. */
-static void say_no_input(struct monitor *m, uint64_t seq)
-{
-    struct timeline_event next;
-    bool found;
-    struct err *e = timeline_event_at(m->target->t, seq, &next, &found);
-    if (e)
-        failed(m, e);
-    else if (found)
-        SAY(m, "event %" PRIu64 " is nothing that came from outside; the next of that is e%" PRIu64 "\n", seq, next.seq);
-    else
-        SAY(m, "nothing came from outside from event %" PRIu64 " on\n", seq);
-}
-
 static void cmd_seek(struct monitor *m)
 {
-    uint64_t to, seq;
-    if (position(m->target, m->argv[0], &to))
-        go_to(m, to);
-    else if (event_number(m->argv[0], &seq))
-        say_no_input(m, seq);
+    const char *text = m->argv[0];
+    const struct gdb_mark *mark = find_mark(m->target, text);
+    bool relative = *text == '+' || *text == '-';
+    uint64_t to;
+    struct err *e = NULL;
+    if (mark)
+        to = mark->ticks;
+    else if (relative && number_parse(text + 1, &to))
+        to = clamp_add(timeline_position(m->target->t), *text == '-', to);
     else
-        SAY(m, "%s: a position was expected: an icount, 50%%, +n, -n, start, end, e and the number of an event, or a mark\n", m->argv[0]);
+        e = timeline_find(m->target->t, text, &to);
+    if (e && err_code(e) == ERR_USAGE)
+        e = err_wrap(e, "%s is no mark, +n or -n", text);
+    if (e)
+        failed(m, e);
+    else
+        go_to(m, to);
 }
 
 static void cmd_restart(struct monitor *m)
@@ -293,7 +221,7 @@ static void cmd_last_write(struct monitor *m)
     }
     if (!monitor_address(m, 0, &p.addr))
         return;
-    if (m->argc > 1 && (!monitor_number(m->argv[1], &p.len) || !p.len || p.len - 1 > UINT64_MAX - p.addr)) {
+    if (m->argc > 1 && (!number_parse(m->argv[1], &p.len) || !p.len || p.len - 1 > UINT64_MAX - p.addr)) {
         SAY(m, "%s: a number of bytes was expected\n", m->argv[1]);
         return;
     }
@@ -344,7 +272,7 @@ static void cmd_console(struct monitor *m)
     uint64_t lines = 40;
     size_t len;
     const uint8_t *text = timeline_console(m->target->t, &len);
-    if (m->argc && !monitor_number(m->argv[0], &lines)) {
+    if (m->argc && !number_parse(m->argv[0], &lines)) {
         SAY(m, "%s: a number of lines was expected\n", m->argv[0]);
         return;
     }
@@ -368,7 +296,7 @@ static void cmd_events(struct monitor *m)
     struct timeline_event ev;
     uint64_t count = 10;
     bool found = true;
-    if (m->argc && !monitor_number(m->argv[0], &count)) {
+    if (m->argc && !number_parse(m->argv[0], &count)) {
         SAY(m, "%s: a number of events was expected\n", m->argv[0]);
         return;
     }
@@ -386,7 +314,7 @@ static void cmd_events(struct monitor *m)
 static void cmd_progress(struct monitor *m)
 {
     uint64_t ms = 0;
-    if (m->argc && strcmp(m->argv[0], "off") != 0 && (!monitor_number(m->argv[0], &ms) || !ms)) {
+    if (m->argc && strcmp(m->argv[0], "off") != 0 && (!number_parse(m->argv[0], &ms) || !ms)) {
         SAY(m, "%s: a number of milliseconds was expected, or off\n", m->argv[0]);
         return;
     }

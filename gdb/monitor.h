@@ -18,8 +18,6 @@ struct monitor {
     char *argv[MONITOR_ARGS];
 };
 
-/* An unsigned number: decimal, hexadecimal, with k, M or G for powers of 1000. False: it is none. */
-bool monitor_number(const char *text, uint64_t *out);
 /* argv[i] as an address; false: said so. */
 bool monitor_address(struct monitor *m, int i, uint64_t *out);
 

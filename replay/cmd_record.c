@@ -81,7 +81,7 @@ struct err *cmd_record(int argc, char **argv, int *status)
         e = err_wrap(e, "%s", o.file ? o.file : o.firmware);
     if (e || !o.verify)
         return e;
-    struct options again = {.file = o.output, .engine = o.engine, .quiet = true, .to = UINT64_MAX, .flip_ticks = UINT64_MAX,
+    struct options again = {.file = o.output, .engine = o.engine, .quiet = true, .flip_ticks = UINT64_MAX,
                             .alter_seq = UINT64_MAX};
     return replay_file(o.output, &again, status);
 }

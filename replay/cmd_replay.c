@@ -3,6 +3,7 @@
 #include "replay/commands.h"
 #include "replay/console.h"
 #include "replay/options.h"
+#include "replay/position.h"
 #include "replay/progress.h"
 #include "replay/recording.h"
 #include "replay/replayer.h"
@@ -23,14 +24,40 @@ static void to_console(void *arg, const uint8_t *data, size_t len)
         console_flush(arg);
 }
 
-static struct err *verdict(struct replayer *r, const struct options *o, const struct vm *vm, enum session_end end, int *status)
+static struct err *input_at(void *arg, uint64_t seq, struct position_input *out)
+{
+    struct log_reader *lr = arg;
+    struct log_pos pos = {0};
+    struct log_event ev;
+    struct err *e = log_reader_seek(lr, seq);
+    if (!e)
+        e = recording_next_input(lr, &pos, &ev, &out->found);
+    out->seq = pos.seq;
+    out->ticks = pos.ticks;
+    return e;
+}
+
+/* Where --to is; UINT64_MAX: it was not given. The reader stands at its first event again. */
+static struct err *find_to(const struct options *o, struct log_reader *lr, uint64_t *out)
+{
+    uint64_t end = log_reader_summary(lr).last.ticks;
+    *out = UINT64_MAX;
+    if (!o->to)
+        return NULL;
+    struct err *e = position_find(o->to, end, input_at, lr, out);
+    if (!e && *out > end)
+        e = err_new(ERR_RANGE, "the recording ends at tick %" PRIu64, end);
+    return e ? err_wrap(e, "--to %s", o->to) : log_reader_seek(lr, 0);
+}
+
+static struct err *verdict(struct replayer *r, const struct options *o, uint64_t to, const struct vm *vm,
+                           enum session_end end, int *status)
 {
     struct replay_end rec = replayer_end(r);
     uint64_t ticks = vm->machine->vcpu.ticks;
-    if (o->live && (end != END_LIMIT || ticks != o->to || replayer_limit(r) == ticks))
-        return err_new(ERR_RANGE, "--to %" PRIu64 " --live: the guest has ended at tick %" PRIu64 ", before it can go live",
-                       o->to, ticks);
-    if (end == END_LIMIT && o->to <= ticks && replayer_limit(r) != ticks) {
+    if (o->live && (end != END_LIMIT || ticks != to || replayer_limit(r) == ticks))
+        return err_new(ERR_RANGE, "--to %s --live: the guest has ended at tick %" PRIu64 ", before it can go live", o->to, ticks);
+    if (end == END_LIMIT && to <= ticks && replayer_limit(r) != ticks) {
         fprintf(stderr, "hyperwind: replay verified up to tick %" PRIu64 " of %" PRIu64 "\n", ticks, rec.ticks);
         return NULL;
     }
@@ -47,14 +74,13 @@ static struct err *verdict(struct replayer *r, const struct options *o, const st
     return NULL;
 }
 
-static struct err *run(struct replayer *r, const struct options *o, const struct vm *vm, struct console *con, int *status)
+static struct err *run(struct replayer *r, const struct options *o, uint64_t to, const struct vm *vm, struct console *con,
+                       int *status)
 {
     enum session_end end;
     struct progress p;
-    struct session s = {.machine = vm->machine, .engine = vm->engine, .limit_ticks = MIN(replayer_limit(r), o->to),
+    struct session s = {.machine = vm->machine, .engine = vm->engine, .limit_ticks = MIN(replayer_limit(r), to),
                         .hook = {o->flip_ticks, flip, (void *)(uintptr_t)o}};
-    if (o->to != UINT64_MAX && o->to > replayer_end(r).ticks)
-        return err_new(ERR_RANGE, "--to %" PRIu64 ": the recording ends at tick %" PRIu64, o->to, replayer_end(r).ticks);
     progress_start(&p, "replaying", s.limit_ticks == UINT64_MAX ? replayer_end(r).ticks : s.limit_ticks);
     if (o->quiet) { /* otherwise standard error and the console may be the same terminal */
         s.progress = progress_show;
@@ -68,7 +94,7 @@ static struct err *run(struct replayer *r, const struct options *o, const struct
     progress_end(&p);
     console_drain(con);
     if (!e)
-        e = verdict(r, o, vm, end, status);
+        e = verdict(r, o, to, vm, end, status);
     if (o->stats)
         vm_print_stats(vm);
     return e;
@@ -80,7 +106,10 @@ static struct err *replay(struct recording *rec, const struct options *o, struct
     struct replayer *r;
     struct vm vm;
     struct vm_spec spec = rec->spec;
-    struct err *e = replayer_create(rec->log, o->quiet ? NULL : to_console, con, &r);
+    uint64_t to;
+    struct err *e = find_to(o, rec->log, &to);
+    if (!e)
+        e = replayer_create(rec->log, o->quiet ? NULL : to_console, con, &r);
     if (e)
         return e;
     replayer_alter_event(r, o->alter_seq);
@@ -89,7 +118,7 @@ static struct err *replay(struct recording *rec, const struct options *o, struct
     if (!e) {
         if (!o->output) /* or it is to be written once more */
             recording_image_loaded(rec);
-        e = run(r, o, &vm, con, status);
+        e = run(r, o, to, &vm, con, status);
         if (e && err_code(e) == ERR_DIVERGED)
             replayer_explain(r, stderr);
         if (!e && g)

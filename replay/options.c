@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/base/number.h"
 #include "core/cpu.h"
 #include "core/mem.h"
+#include "replay/position.h"
 
-enum kind { FLAG, TEXT, SIZE, NUMBER, DURATION, CLOCK, CPU, FLIP };
+enum kind { FLAG, TEXT, SIZE, NUMBER, POSITION, DURATION, CLOCK, CPU, FLIP };
 
 struct option_row {
     const char *name, *value; /* value: what the help calls the argument */
@@ -34,7 +36,7 @@ static const struct option_row rows[] = {
     {"--engine", "NAME", TEXT, AT(engine), RUNNING, "what executes the guest: dbt (default), interp, mixed"},
     {"--engine", "A", TEXT, AT(engine), CMD_BISECT, "the engine in question (default dbt)"},
     {"--against", "B", TEXT, AT(against), CMD_BISECT, "the engine it is compared with (default interp)"},
-    {"--live", NULL, FLAG, AT(live), CMD_REPLAY, "from --to TICKS on, run live: what if something else happened?"},
+    {"--live", NULL, FLAG, AT(live), CMD_REPLAY, "from --to POSITION on, run live: what if something else happened?"},
     {"--console", "SPEC", TEXT, AT(console), BOOT, "COM1 goes to stdio (default), none or unix:PATH"},
     {"--console", "SPEC", TEXT, AT(console), CMD_REPLAY, "with --live: as of run"},
     {"--limit-ticks", "N", NUMBER, AT(limit_ticks), BOOT | CMD_BISECT, "end after N ticks"},
@@ -44,7 +46,7 @@ static const struct option_row rows[] = {
     {"--checkpoint-ticks", "N", NUMBER, AT(checkpoint_ticks), CMD_INDEX, "ticks between checkpoints (default 250000000)"},
     {"-o", "FILE", TEXT, AT(output), CMD_INDEX, "write the copy with checkpoints to FILE (default: replace the recording)"},
     {"--verify", NULL, FLAG, AT(verify), CMD_RECORD, "replay the recording at once"},
-    {"--to", "TICKS", NUMBER, AT(to), CMD_REPLAY, "stop at this position"},
+    {"--to", "POSITION", POSITION, AT(to), CMD_REPLAY, "stop there: ticks, N%, or eEVENT for before that input"},
     {"--quiet", NULL, FLAG, AT(quiet), CMD_REPLAY, "do not print the console again"},
     {"--force", NULL, FLAG, AT(force), CMD_REPLAY | CMD_BISECT | CMD_INDEX | CMD_DEBUG,
      "try although this host is of another class than the recording's"},
@@ -52,7 +54,7 @@ static const struct option_row rows[] = {
     {"--gdb", "WHERE", TEXT, AT(gdb), BOOT, "let gdb attach at any time; WHERE is [HOST:]PORT or unix:PATH"},
     {"--gdb-wait", NULL, FLAG, AT(gdb_wait), BOOT, "with --gdb: do not start the guest before gdb lets it"},
     {"--gdb-i386", NULL, FLAG, AT(gdb_i386), BOOT | CMD_DEBUG, "describe a 32-bit CPU to gdb, as it wants for a 32-bit kernel"},
-    {"--at", "POSITION", TEXT, AT(at), CMD_DEBUG, "start at these ticks, N%, start or end (default)"},
+    {"--at", "POSITION", POSITION, AT(at), CMD_DEBUG, "start at these ticks, N%, start, eEVENT or end (default)"},
     {"--symbols", "VMLINUX", TEXT, AT(symbols), CMD_DEBUG, "the kernel's ELF file with its symbols (default: what the guest has)"},
     {"--gdb", "WHERE", TEXT, AT(gdb), CMD_DEBUG, "start no gdb, wait for one; WHERE is [HOST:]PORT or unix:PATH"},
     {"--engine", "NAME", TEXT, AT(engine), CMD_DEBUG | CMD_INDEX, "what executes the guest: dbt (default), interp, mixed"},
@@ -120,7 +122,6 @@ static struct err *parse_flip(const struct option_row *o, const char *s, struct 
 static struct err *set_value(const struct option_row *o, const char *s, struct options *out)
 {
     void *field = (char *)out + o->offset;
-    char *end;
     switch (o->kind) {
     case FLAG:
         *(bool *)field = true;
@@ -131,9 +132,12 @@ static struct err *set_value(const struct option_row *o, const char *s, struct o
     case SIZE:
         return parse_size(o, s, field);
     case NUMBER:
-        if (parse_number(s, &end, field) && !*end)
+        if (number_parse(s, field))
             return NULL;
         return err_new(ERR_USAGE, "%s %s: expected a number", o->name, s);
+    case POSITION:
+        *(const char **)field = s;
+        return position_like(s) ? NULL : err_new(ERR_USAGE, "%s %s: expected %s", o->name, s, POSITION_FORMS);
     case DURATION:
         return parse_duration(o, s, field);
     case CLOCK:
@@ -187,12 +191,12 @@ static struct err *check(unsigned command, const char *name, const struct option
     }
     if ((command & BOOT) && o->gdb_wait && !o->gdb)
         return err_new(ERR_USAGE, "%s: --gdb-wait goes with --gdb WHERE", name);
-    if (command == CMD_REPLAY && o->live && o->to == UINT64_MAX)
-        return err_new(ERR_USAGE, "replay: --live needs --to TICKS, the position to go live at");
+    if (command == CMD_REPLAY && o->live && !o->to)
+        return err_new(ERR_USAGE, "replay: --live needs --to POSITION, the position to go live at");
     if (command == CMD_REPLAY && !o->live && o->output)
         return err_new(ERR_USAGE, "replay: -o goes with --live");
     if (command == CMD_REPLAY && !o->live && (o->limit_ticks != UINT64_MAX || strcmp(o->console, CONSOLE_DEFAULT) != 0))
-        return err_new(ERR_USAGE, "replay: --limit-ticks and --console go with --live; --to TICKS stops earlier");
+        return err_new(ERR_USAGE, "replay: --limit-ticks and --console go with --live; --to POSITION stops earlier");
     if (command == CMD_RECORD && !o->output)
         return err_new(ERR_USAGE, "record: -o FILE says where the recording goes");
     return NULL;
@@ -201,7 +205,7 @@ static struct err *check(unsigned command, const char *name, const struct option
 struct err *options_parse(unsigned command, int argc, char **argv, struct options *out)
 {
     *out = (struct options){.append = "", .console = CONSOLE_DEFAULT, .memory = MIB(512), .limit_ticks = UINT64_MAX,
-                            .to = UINT64_MAX, .host_clock = true, .flip_ticks = UINT64_MAX, .alter_seq = UINT64_MAX};
+                            .host_clock = true, .flip_ticks = UINT64_MAX, .alter_seq = UINT64_MAX};
     for (int i = 1; i < argc; i++) {
         struct err *e = NULL;
         if (command == CMD_DEBUG && !strcmp(argv[i], "--")) {

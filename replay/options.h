@@ -10,10 +10,11 @@ enum { CMD_RUN = 1, CMD_RECORD = 2, CMD_REPLAY = 4, CMD_INFO = 8, CMD_DUMP = 16,
 
 struct options {
     const char *file;      /* the positional argument: KERNEL or a recording; NULL when absent */
-    const char *initrd, *append, *firmware, *engine, *against, *console, *output, *gdb, *symbols, *at;
+    const char *initrd, *append, *firmware, *engine, *against, *console, *output, *gdb, *symbols;
+    const char *at, *to;   /* positions (position.h); NULL: none */
     char **rest;           /* what stood behind "--", NULL-terminated; NULL: nothing */
     uint64_t memory;       /* bytes */
-    uint64_t limit_ticks, to; /* UINT64_MAX: none */
+    uint64_t limit_ticks;  /* UINT64_MAX: none */
     uint64_t checkpoint_ns;   /* 0: none */
     uint64_t checkpoint_ticks; /* 0: the default */
     uint64_t checkpoint_memory; /* bytes; 0: the default */

@@ -104,6 +104,21 @@ void recording_close(struct recording *r)
     *r = (struct recording){0};
 }
 
+static bool is_input(const struct log_event *ev)
+{
+    return ev->id == LOG_EV_TIME_ANCHOR || ev->id == LOG_EV_CONSOLE_INPUT || ev->id == LOG_EV_WAKE;
+}
+
+struct err *recording_next_input(struct log_reader *lr, struct log_pos *pos, struct log_event *ev, bool *found)
+{
+    struct err *e;
+    do
+        e = log_reader_next(lr, pos, ev);
+    while (!e && ev->id != LOG_EV_NONE && !is_input(ev));
+    *found = !e && ev->id != LOG_EV_NONE;
+    return e;
+}
+
 struct err *recording_write_image(struct log_writer *w, const struct boot_image *img)
 {
     struct err *e = NULL;

@@ -21,6 +21,9 @@ struct err *recording_wrap(struct err *e, const char *path);
 /* Kernel and initrd are in the memory of the only guest that will be started from it: give back the memory they took. */
 void recording_image_loaded(struct recording *r);
 
+/* The next event that came from outside: what was typed, anchors of time, wakes. *found: false when there is no more. */
+must_check struct err *recording_next_input(struct log_reader *lr, struct log_pos *pos, struct log_event *ev, bool *found);
+
 /* What a guest is started from, into the log of another recording. */
 must_check struct err *recording_write_image(struct log_writer *w, const struct boot_image *img);
 /* The events from where `from` stands up to number `seq`, into another log, which has those before. */

@@ -151,6 +151,9 @@ struct timeline_event { uint64_t seq, ticks; char text[160]; };
 must_check struct err *timeline_event_at(struct timeline *t, uint64_t seq, struct timeline_event *out, bool *found);
 must_check struct err *timeline_event_after(struct timeline *t, uint64_t ticks, struct timeline_event *out, bool *found);
 
+/* A position as users write it (replay/position.h). Errors: those of position_find() and of reading the recording. */
+must_check struct err *timeline_find(struct timeline *t, const char *text, uint64_t *ticks_out);
+
 /* The guest's kernel (bzImage, ELF, Multiboot) as the recording has it; NULL when live. */
 const uint8_t *timeline_kernel(const struct timeline *t, size_t *len_out);
 

@@ -4,6 +4,7 @@
 #include "core/base/hash.h"
 #include "core/irq.h"
 #include "replay/digest.h"
+#include "replay/position.h"
 #include "replay/timeline_impl.h"
 
 bool timeline_has_past(const struct timeline *t) { return t->replayer; }
@@ -154,11 +155,6 @@ uint64_t timeline_console_ticks(const struct timeline *t, size_t offset)
 
 /* ---- events ---- */
 
-static bool is_input(const struct log_event *ev)
-{
-    return ev->id == LOG_EV_TIME_ANCHOR || ev->id == LOG_EV_CONSOLE_INPUT || ev->id == LOG_EV_WAKE;
-}
-
 static void describe(struct log_pos pos, const struct log_event *ev, struct timeline_event *out)
 {
     out->seq = pos.seq;
@@ -180,16 +176,12 @@ static struct err *open_events(struct timeline *t)
     return t->events ? NULL : log_reader_open(t->rec.path, &t->events);
 }
 
-/* The next input that the reader comes to. */
+/* From where the reader stands. */
 static struct err *next_input(struct timeline *t, struct timeline_event *out, bool *found)
 {
     struct log_pos pos;
-    struct log_event ev = {.id = LOG_EV_NONE};
-    struct err *e;
-    do
-        e = log_reader_next(t->events, &pos, &ev);
-    while (!e && ev.id != LOG_EV_NONE && !is_input(&ev));
-    *found = !e && ev.id != LOG_EV_NONE;
+    struct log_event ev;
+    struct err *e = recording_next_input(t->events, &pos, &ev, found);
     if (*found)
         describe(pos, &ev, out);
     return e;
@@ -211,6 +203,20 @@ struct err *timeline_event_after(struct timeline *t, uint64_t ticks, struct time
     if (!e)
         e = log_reader_seek_ticks(t->events, ticks + 1);
     return e ? e : next_input(t, out, found);
+}
+
+static struct err *input_at(void *arg, uint64_t seq, struct position_input *out)
+{
+    struct timeline_event ev = {0};
+    struct err *e = timeline_event_at(arg, seq, &ev, &out->found);
+    out->seq = ev.seq;
+    out->ticks = ev.ticks;
+    return e;
+}
+
+struct err *timeline_find(struct timeline *t, const char *text, uint64_t *ticks_out)
+{
+    return position_find(text, timeline_end(t), input_at, t, ticks_out);
 }
 
 const uint8_t *timeline_kernel(const struct timeline *t, size_t *len_out)

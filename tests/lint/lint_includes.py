@@ -17,7 +17,8 @@ ROWS = {
     "core/": ["core/base/"],
     "exec/": ["core/", "core/base/"],
     "replay/": ["core/", "core/base/", "logfmt/", "exec/engine.h"],
-    "gdb/": ["core/base/", "core/cpu.h", "replay/timeline.h", "replay/options.h", "analysis/ksyms.h"],
+    "gdb/": ["core/base/", "core/cpu.h", "replay/timeline.h", "replay/position.h", "replay/options.h",
+             "analysis/ksyms.h"],
     "analysis/": ["core/base/", "logfmt/", "exec/x86/insn.h", "replay/timeline.h"],
 }
 

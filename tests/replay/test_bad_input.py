@@ -51,6 +51,8 @@ def test_usage():
         ["record", guest],
         ["replay"],
         ["replay", "--to", "then", "a.hwr"],
+        ["replay", "--to", "101%", "a.hwr"],
+        ["debug", "--at", "e", "a.hwr"],
         ["info"],
         ["dump", "a.hwr", "b.hwr"],
     ]
@@ -171,6 +173,7 @@ def test_flipped_bits():
 def test_positions():
     recording()
     one_line(run("replay", path("good.hwr"), "--quiet", "--to", "18446744073709551614"), RANGE)
+    one_line(run("replay", path("good.hwr"), "--quiet", "--to", "e0"), RANGE)
 
 
 def test_statuses_documented():

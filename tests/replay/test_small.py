@@ -105,7 +105,12 @@ def test_limit_and_position():
             check(f"replay verified up to tick {to} of 30000000" in result.err, f"--to {to}: {result.err}")
         check(first.out == second.out, f"--to {to}: the consoles differ")
         check(recorded.out.startswith(first.out), "the console is no beginning of the recording's")
-    run("replay", path("a.hwr"), "--to", 30000001).expect(hwtest.RANGE)
+    for to, end in (("50%", " up to tick 15000000 of"), ("2M", " up to tick 2000000 of"), ("0x100", " up to tick 256 of"),
+                    ("start", " up to tick 0 of"), ("end", ": 30000000 ticks")):
+        result = run("replay", path("a.hwr"), "--to", to).expect(0)
+        check(f"replay verified{end}" in result.err, f"--to {to}: {result.err}")
+    for beyond in (30000001, "1G", "e1", "e99999999"):
+        run("replay", path("a.hwr"), "--to", beyond).expect(hwtest.RANGE)
 
 
 def test_quiet():

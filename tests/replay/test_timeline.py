@@ -189,11 +189,16 @@ def test_live():
     """A replay goes live: other input, another end; recorded, it is a recording like others."""
     typed_recording()
     ticks, to = info(path("a.hwr"))["ticks"], None
-    for _ in range(4):
-        to = rng.randrange(1, ticks)
-        running = Running(["replay", path("a.hwr"), "--to", to, "--live", "-o", path("b.hwr")], name="live")
+    typed = [e for e in events(path("a.hwr")) if e["event"] == "console_input"]
+    for i in range(4):
+        to = where = rng.randrange(1, ticks)
+        if i == 0:  # just before something that was typed
+            at = rng.choice(typed)
+            to, where = at["ticks"], f"e{at['seq']}"
+        running = Running(["replay", path("a.hwr"), "--to", where, "--live", "-o", path("b.hwr")], name="live")
         Typist(running, [b"x", b"y", b"q"], 0.02).join()
         branched = running.finish().expect(3)
+        check(f"live from tick {to}\n" in branched.err, f"--to {where}: {branched.err}")
         check_replay(path("b.hwr"), branched)
         old, new = ([e for e in events(path(name)) if e["ticks"] < to] for name in ("a.hwr", "b.hwr"))
         check(old == new, f"--to {to}: what was before it differs")

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "core/base/check.h"
+#include "replay/position.h"
 #include "replay/timeline.h"
 
 enum {
@@ -301,6 +302,20 @@ struct err *timeline_event_at(struct timeline *t, uint64_t seq, struct timeline_
 struct err *timeline_event_after(struct timeline *t, uint64_t ticks, struct timeline_event *out, bool *found)
 {
     return timeline_event_at(t, ticks / 200 + 1, out, found);
+}
+
+static struct err *fake_input(void *arg, uint64_t seq, struct position_input *out)
+{
+    struct timeline_event ev;
+    struct err *e = timeline_event_at(arg, seq, &ev, &out->found);
+    out->seq = ev.seq;
+    out->ticks = ev.ticks;
+    return e;
+}
+
+struct err *timeline_find(struct timeline *t, const char *text, uint64_t *ticks_out)
+{
+    return position_find(text, t->end, fake_input, t, ticks_out);
 }
 
 const uint8_t *timeline_kernel(const struct timeline *t, size_t *len_out)

@@ -1,0 +1,10 @@
+/* core/base/number.h: numbers as users write them. */
+#ifndef HW_NUMBER_H
+#define HW_NUMBER_H
+
+#include "core/base/base.h"
+
+/* Unsigned: decimal, hexadecimal, with k, M or G for powers of 1000. False: it is none. */
+bool number_parse(const char *text, uint64_t *out);
+
+#endif
