@@ -11,6 +11,7 @@
 
 #include "analysis/ksyms.h"
 #include "gdb/commands.h"
+#include "gdb/scratch.h"
 #include "gdb/server.h"
 #include "replay/options.h"
 
@@ -18,8 +19,8 @@ struct debug {
     const struct options *o;
     struct gdb_server *server;
     struct timeline *t;
-    char dir[64];          /* for the socket and files that gdb reads; "": not made */
-    char symbols[96];      /* made from guest memory; "": none */
+    struct scratch scratch;
+    char symbols[SCRATCH_PATH_MAX]; /* made from guest memory; "": none */
     uint64_t slide;        /* of --symbols */
     bool slide_known;
     bool serving;          /* gdb is there, or may be */
@@ -28,45 +29,13 @@ struct debug {
 
 /* ---- files for gdb ---- */
 
-enum { SOCKET_FILE, PYTHON_FILE, SYMBOLS_FILE, FILES };
-static const char *const file_names[FILES] = {"socket", "hyperwind.py", "kernel.elf"};
-
-static void file_path(const struct debug *d, unsigned file, char *out, size_t len)
-{
-    snprintf(out, len, "%s/%s", d->dir, file_names[file]);
-}
-
-static struct err *make_dir(struct debug *d)
-{
-    const char *tmp = getenv("TMPDIR");
-    if (!tmp || !*tmp || strlen(tmp) > 30) /* the socket's path has little room */
-        tmp = "/tmp";
-    snprintf(d->dir, sizeof(d->dir), "%s/hyperwind.XXXXXX", tmp);
-    if (mkdtemp(d->dir))
-        return NULL;
-    struct err *e = err_errno(ERR_HOST, errno, "cannot make a directory %s for gdb's files", d->dir);
-    d->dir[0] = 0;
-    return e;
-}
-
-static void remove_dir(const struct debug *d)
-{
-    char path[96];
-    for (unsigned i = 0; i < FILES && d->dir[0]; i++) {
-        file_path(d, i, path, sizeof(path));
-        unlink(path);
-    }
-    if (d->dir[0])
-        rmdir(d->dir);
-}
-
 static struct err *write_python(const struct debug *d)
 {
     static const uint8_t python[] = {
 #include "hyperwind_py.hex"
     };
-    char path[96];
-    file_path(d, PYTHON_FILE, path, sizeof(path));
+    char path[SCRATCH_PATH_MAX];
+    scratch_path(&d->scratch, SCRATCH_PYTHON, path);
     FILE *f = fopen(path, "wb");
     bool ok = f && fwrite(python, sizeof(python), 1, f) == 1;
     if ((f && fclose(f)) || !ok)
@@ -110,8 +79,8 @@ static struct err *look_for_kernel(struct debug *d, bool *found)
     if (e)
         return e;
     d->slide_known = ksyms_slide(ks, &d->slide);
-    if (!d->o->symbols && d->dir[0]) {
-        file_path(d, SYMBOLS_FILE, d->symbols, sizeof(d->symbols));
+    if (!d->o->symbols) {
+        scratch_path(&d->scratch, SCRATCH_SYMBOLS, d->symbols);
         e = ksyms_write_elf(ks, d->symbols);
         if (!e)
             fprintf(stderr, "hyperwind: %zu symbols of %s\n", ksyms_count(ks), ksyms_banner(ks));
@@ -190,7 +159,7 @@ static bool interrupted(void *arg, uint64_t from, uint64_t at, uint64_t to)
 static void exec_gdb(const struct debug *d)
 {
     enum { OWN_ARGS = 16 };
-    char source[128], target[128];
+    char python[SCRATCH_PATH_MAX], source[128], target[128];
     size_t rest = 0, n = 0;
     while (d->o->rest && d->o->rest[rest])
         rest++;
@@ -199,7 +168,8 @@ static void exec_gdb(const struct debug *d)
         _exit(127);
     argv[n++] = "gdb";
     argv[n++] = "-q";
-    snprintf(source, sizeof(source), "source %s/%s", d->dir, file_names[PYTHON_FILE]);
+    scratch_path(&d->scratch, SCRATCH_PYTHON, python);
+    snprintf(source, sizeof(source), "source %s", python);
     /* "extended", because otherwise gdb has no `run` */
     snprintf(target, sizeof(target), "target extended-remote %s", gdb_server_address(d->server));
     const char *symbols = d->o->symbols ? d->o->symbols : d->symbols;
@@ -258,7 +228,7 @@ static struct err *with_gdb(struct debug *d, int *status)
 
 static struct err *debug(struct debug *d, int *status)
 {
-    char where[96];
+    char path[SCRATCH_PATH_MAX], where[128];
     struct gdb_server_options so = {.i386 = d->o->gdb_i386, .once = !d->o->gdb, .stop = &over};
     struct timeline_options to = {.engine = d->o->engine, .checkpoint_memory = d->o->checkpoint_memory,
                                   .force = d->o->force, .interrupted = interrupted, .arg = d};
@@ -268,8 +238,9 @@ static struct err *debug(struct debug *d, int *status)
         so.slide = known_slide;
         so.slide_arg = d;
     }
-    struct err *e = make_dir(d);
-    snprintf(where, sizeof(where), "unix:%s/%s", d->dir, file_names[SOCKET_FILE]);
+    struct err *e = scratch_make(&d->scratch);
+    scratch_path(&d->scratch, SCRATCH_SOCKET, path);
+    snprintf(where, sizeof(where), "unix:%s", path);
     if (!e)
         e = gdb_server_create(d->o->gdb ? d->o->gdb : where, &so, &d->server);
     if (!e)
@@ -285,7 +256,8 @@ static struct err *debug(struct debug *d, int *status)
     if (!d->o->gdb)
         return with_gdb(d, status);
     fprintf(stderr, "hyperwind: gdb may connect: target remote %s\n", gdb_server_address(d->server));
-    fprintf(stderr, "hyperwind: its commands: source %s/%s\n", d->dir, file_names[PYTHON_FILE]);
+    scratch_path(&d->scratch, SCRATCH_PYTHON, path);
+    fprintf(stderr, "hyperwind: its commands: source %s\n", path);
     if (d->symbols[0])
         fprintf(stderr, "hyperwind: symbols: file %s\n", d->symbols);
     return serve(d);
@@ -305,7 +277,7 @@ struct err *cmd_debug(int argc, char **argv, int *status)
     e = debug(&d, status);
     timeline_close(d.t);
     gdb_server_destroy(d.server);
-    remove_dir(&d);
+    scratch_remove(&d.scratch);
     if (!e && told && !d.serving) { /* there was no session to end: die of it as if it had not been caught */
         signal(told, SIG_DFL);
         raise(told);

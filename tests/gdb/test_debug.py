@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import tempfile
 
 from gdbtest import COMMON, Live, debug, run_all
 import hwtest
@@ -330,6 +331,26 @@ def test_failures():
     check(re.search(r"with --at TICK: replay diverged between ticks \d+ and \d+$", diverged.err.strip()), diverged.err)
     looked = run(*wrong, "--at", "1999999", "--", "-batch", "-ex", "stepi", "-ex", "when").expect(0)
     check(b"icount 2000000 of" in looked.out, looked.out)
+
+
+def test_left_behind():
+    """A session that is killed leaves a directory of files, the next one removes it; but not that of one that goes on."""
+    recording = c_recording()
+    with tempfile.TemporaryDirectory(prefix="hw") as tmp:
+        env = {**os.environ, "TMPDIR": tmp}
+        run("debug", recording, "--", "-batch", "-ex", "python import os; os.kill(os.getppid(), 9)", env=env).expect(-9)
+        killed = os.listdir(tmp)
+        check(len(killed) == 1, f"left behind: {killed}")
+        os.makedirs(os.path.join(tmp, "hyperwind.others", "something"))
+        inner = f"shell {hwtest.PROGRAM} debug {recording} -- -batch -ex 'shell echo inner $(ls $TMPDIR)'"
+        result = run("debug", recording, "--", "-batch", "-ex", "shell echo before $(ls $TMPDIR)", "-ex", inner, "-ex",
+                     "shell echo after $(ls $TMPDIR)", env=env).expect(0)
+        seen = [line.split() for line in result.out.decode().splitlines() if "hyperwind." in line]
+        before, within, after = (next(words[1:] for words in seen if words[0] == where) for where in ("before", "inner", "after"))
+        check(len(before) == 2 and killed[0] not in before, f"{killed} is left: {before}")
+        check(len(within) == 3 and set(before) < set(within), f"a session has lost its files: {before}, {within}")
+        check(after == before, f"{before}, {after}")
+        check(os.listdir(tmp) == ["hyperwind.others"], os.listdir(tmp))
 
 
 def test_live():
