@@ -61,8 +61,10 @@ bool ksyms_slide(const struct ksyms *ks, uint64_t *out);
 /* ORC entries that ksyms_write_elf() turns into unwind rules; 0: the kernel has none, or they were not found. */
 size_t ksyms_unwind_count(const struct ksyms *ks);
 
-/* Write an ELF64 executable for gdb's `symbol-file`: no code, a symbol table, a .debug_frame. A file that is there is
- * replaced. Errors: ERR_HOST. */
+/* An ELF64 executable for gdb's `symbol-file`: no code, a symbol table, a .debug_frame; some 8 MiB. *out: malloc'ed.
+ * Errors: ERR_HOST. */
+must_check struct err *ksyms_elf(const struct ksyms *ks, uint8_t **out, size_t *len_out);
+/* The same into a file; one that is there is replaced. Errors: ERR_HOST. */
 must_check struct err *ksyms_write_elf(const struct ksyms *ks, const char *path);
 
 #endif

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <libelf.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "analysis/frame.h"
@@ -196,11 +198,8 @@ static struct err *build(struct output *o)
     return NULL;
 }
 
-struct err *ksyms_write_elf(const struct ksyms *ks, const char *path)
+static struct err *write_to(const struct ksyms *ks, int fd)
 {
-    AUTO_CLOSE int fd = open(path, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return err_errno(ERR_HOST, errno, "%s", path);
     struct output o = {.ks = ks};
     struct err *e = NULL;
     if (elf_version(EV_CURRENT) == EV_NONE || !(o.elf = elf_begin(fd, ELF_C_WRITE, NULL)))
@@ -212,5 +211,32 @@ struct err *ksyms_write_elf(const struct ksyms *ks, const char *path)
     free(o.sym);
     free(o.strtab);
     free(o.frame.data);
+    return e;
+}
+
+struct err *ksyms_write_elf(const struct ksyms *ks, const char *path)
+{
+    AUTO_CLOSE int fd = open(path, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return err_errno(ERR_HOST, errno, "%s", path);
+    struct err *e = write_to(ks, fd);
     return e ? err_wrap(e, "%s", path) : NULL;
+}
+
+struct err *ksyms_elf(const struct ksyms *ks, uint8_t **out, size_t *len_out)
+{
+    AUTO_CLOSE int fd = memfd_create("symbols", MFD_CLOEXEC);
+    struct stat st;
+    if (fd < 0)
+        return err_errno(ERR_HOST, errno, "no memory for the kernel's symbols");
+    struct err *e = write_to(ks, fd);
+    if (e)
+        return e;
+    AUTO_FREE uint8_t *bytes = fstat(fd, &st) ? NULL : malloc((size_t)st.st_size);
+    if (!bytes || pread(fd, bytes, (size_t)st.st_size, 0) != st.st_size)
+        return err_new(ERR_HOST, "no memory for the kernel's symbols");
+    *out = bytes;
+    *len_out = (size_t)st.st_size;
+    bytes = NULL; /* it is the caller's now */
+    return NULL;
 }

@@ -21,8 +21,6 @@ struct debug {
     struct timeline *t;
     struct scratch scratch;
     char symbols[SCRATCH_PATH_MAX]; /* made from guest memory; "": none */
-    uint64_t slide;        /* of --symbols */
-    bool slide_known;
     bool serving;          /* gdb is there, or may be */
     uint64_t shown_percent;
 };
@@ -45,47 +43,17 @@ static struct err *write_python(const struct debug *d)
 
 /* ---- symbols ---- */
 
-static size_t read_linear(void *arg, uint64_t linear, void *buf, size_t len)
-{
-    return timeline_read(arg, TS_LINEAR, linear, buf, len);
-}
-
-static size_t read_physical(void *arg, uint64_t physical, void *buf, size_t len)
-{
-    return timeline_read(arg, TS_PHYSICAL, physical, buf, len);
-}
-
-static bool known_slide(void *arg, uint64_t *out)
-{
-    const struct debug *d = arg;
-    *out = d->slide;
-    return d->slide_known;
-}
-
 /* What the kernel in memory says of itself. *found: there is one. */
 static struct err *look_for_kernel(struct debug *d, bool *found)
 {
-    const uint64_t hole_end = GIB(4);
-    uint64_t ram = timeline_ram_len(d->t);
-    struct ksyms_reader reader = {.arg = d->t, .read = read_linear, .read_phys = read_physical,
-                                  .phys_len = ram > GIB(3) ? ram + hole_end - GIB(3) : ram};
-    struct ksyms *ks;
-    struct err *e = ksyms_find(&reader, &ks);
-    *found = !e;
-    if (e && err_code(e) == ERR_UNSUPPORTED) {
-        err_destroy(e);
-        return NULL;
-    }
-    if (e)
+    struct gdb_symbols *known = gdb_server_symbols(d->server);
+    struct err *e = gdb_symbols_look(known, d->t, found);
+    if (e || !*found || d->o->symbols)
         return e;
-    d->slide_known = ksyms_slide(ks, &d->slide);
-    if (!d->o->symbols) {
-        scratch_path(&d->scratch, SCRATCH_SYMBOLS, d->symbols);
-        e = ksyms_write_elf(ks, d->symbols);
-        if (!e)
-            fprintf(stderr, "hyperwind: %zu symbols of %s\n", ksyms_count(ks), ksyms_banner(ks));
-    }
-    ksyms_destroy(ks);
+    scratch_path(&d->scratch, SCRATCH_SYMBOLS, d->symbols);
+    e = ksyms_write_elf(known->ks, d->symbols);
+    if (!e)
+        fprintf(stderr, "hyperwind: %zu symbols of %s\n", ksyms_count(known->ks), ksyms_banner(known->ks));
     return e;
 }
 
@@ -158,13 +126,17 @@ static bool interrupted(void *arg, uint64_t from, uint64_t at, uint64_t to)
 
 static void exec_gdb(const struct debug *d)
 {
-    enum { OWN_ARGS = 16 };
-    char python[SCRATCH_PATH_MAX], source[128], target[128];
+    enum { OWN_ARGS = 16 }; /* at most */
+    char python[SCRATCH_PATH_MAX], source[128], target[128], *symbols = NULL; /* freed by execvp() or _exit() */
     size_t rest = 0, n = 0;
+    uint64_t moved = 0;
+    const struct ksyms *known = gdb_server_symbols(d->server)->ks;
+    if (known)
+        ksyms_slide(known, &moved);
     while (d->o->rest && d->o->rest[rest])
         rest++;
-    const char **argv = calloc(OWN_ARGS + rest, sizeof(*argv)); /* freed by execvp() or _exit() */
-    if (!argv)
+    const char **argv = calloc(OWN_ARGS + rest, sizeof(*argv)); /* this too */
+    if (!argv || (d->o->symbols && asprintf(&symbols, "symbols %s 0x%" PRIx64, d->o->symbols, moved) < 0))
         _exit(127);
     argv[n++] = "gdb";
     argv[n++] = "-q";
@@ -172,12 +144,13 @@ static void exec_gdb(const struct debug *d)
     snprintf(source, sizeof(source), "source %s", python);
     /* "extended", because otherwise gdb has no `run` */
     snprintf(target, sizeof(target), "target extended-remote %s", gdb_server_address(d->server));
-    const char *symbols = d->o->symbols ? d->o->symbols : d->symbols;
-    if (*symbols)
-        argv[n++] = symbols;
+    if (d->symbols[0])
+        argv[n++] = d->symbols;
     /* Nobody wants to be asked whether to kill a recording, or to page through what scrolls by. */
-    const char *const commands[] = {"set confirm off", "set pagination off", source, target};
+    const char *const commands[] = {"set confirm off", "set pagination off", source, symbols, target};
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (!commands[i])
+            continue;
         argv[n++] = "-ex";
         argv[n++] = commands[i];
     }
@@ -229,15 +202,11 @@ static struct err *with_gdb(struct debug *d, int *status)
 static struct err *debug(struct debug *d, int *status)
 {
     char path[SCRATCH_PATH_MAX], where[128];
-    struct gdb_server_options so = {.i386 = d->o->gdb_i386, .once = !d->o->gdb, .stop = &over};
+    struct gdb_server_options so = {.i386 = d->o->gdb_i386, .once = !d->o->gdb, .no_offer = d->o->symbols, .stop = &over};
     struct timeline_options to = {.engine = d->o->engine, .checkpoint_memory = d->o->checkpoint_memory,
                                   .force = d->o->force, .interrupted = interrupted, .arg = d};
     if (d->o->symbols && access(d->o->symbols, R_OK))
         return err_errno(ERR_INPUT, errno, "--symbols %s", d->o->symbols);
-    if (d->o->symbols) {
-        so.slide = known_slide;
-        so.slide_arg = d;
-    }
     struct err *e = scratch_make(&d->scratch);
     scratch_path(&d->scratch, SCRATCH_SOCKET, path);
     snprintf(where, sizeof(where), "unix:%s", path);
@@ -260,6 +229,8 @@ static struct err *debug(struct debug *d, int *status)
     fprintf(stderr, "hyperwind: its commands: source %s\n", path);
     if (d->symbols[0])
         fprintf(stderr, "hyperwind: symbols: file %s\n", d->symbols);
+    if (d->o->symbols)
+        fprintf(stderr, "hyperwind: symbols: symbols %s\n", d->o->symbols);
     return serve(d);
 }
 

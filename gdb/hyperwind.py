@@ -3,6 +3,10 @@
 They are the stub's monitor commands under names of their own. Those that move in time are executed by the stub in place
 of a step (`monitor on-step`), so that gdb and every front end of it notice that the guest stands elsewhere.
 """
+import os
+import re
+import struct
+
 import gdb
 
 
@@ -57,6 +61,50 @@ def last_write(argument):
         travel(f"last-write {int(value) % 2**64:#x}")
 
 
+def section_at_zero(path, name):
+    """Whether a 64-bit ELF file has this section, at address 0 (ELF specification, "Sections")."""
+    try:
+        with open(path, "rb") as f:
+            header = f.read(64)
+            (offset,), (size, count, names) = struct.unpack_from("<Q", header, 40), struct.unpack_from("<HHH", header, 58)
+            f.seek(offset)
+            table = f.read(size * count)
+            sections = [struct.unpack_from("<IIQQQQ", table, i * size) for i in range(count)]
+            f.seek(sections[names][4])
+            strings = f.read(sections[names][5])
+    except (OSError, struct.error, IndexError):
+        return False  # gdb, which reads it next, says what is wrong with it
+    return any(not s[3] and strings[s[0]:].split(b"\0", 1)[0] == name.encode() for s in sections)
+
+
+def load_symbols(path, moved):
+    """Each section lies as far from where it was linked as the kernel was moved, but that of per-CPU variables: their
+    addresses are offsets."""
+    quoted = re.sub(r"([\\\s\"'])", r"\\\1", path)
+    if moved:
+        per_cpu = " -s .data..percpu 0" if section_at_zero(path, ".data..percpu") else ""
+        gdb.execute("symbol-file")
+        gdb.execute(f"add-symbol-file {quoted} -o {moved:#x}{per_cpu}")
+    else:
+        gdb.execute(f"symbol-file {quoted}")
+
+
+def symbols(argument):
+    path, moved = re.fullmatch(r"(.*?)(?:\s+(0x[0-9a-f]+))?", argument.strip()).groups()
+    if not os.path.exists(path):
+        path = "".join(gdb.string_to_argv(path))  # it was quoted
+    if path and not os.path.exists(path):
+        raise gdb.GdbError(f"{path}: No such file or directory.")
+    if not moved:
+        said = monitor("kernel")
+        gdb.write(said)
+        moved = (re.findall(r"moved by (0x[0-9a-f]+)$", said, re.M) or ["0"])[0]
+        if not path and " symbols, " in said:
+            gdb.execute("symbol-file target:/kernel")
+    if path:
+        load_symbols(path, int(moved, 0))
+
+
 # Stops that gdb has no packet for: (command, what follows it, what it is).
 CATCH = [
     ("catch vector", "N[-M]", "Stop when an interrupt or exception is delivered: catch vector 14, #PF, 32-255."),
@@ -76,6 +124,8 @@ COMMANDS = [
     ("console", "The last lines of the guest's console up to here, each with its icount: console [LINES].", show("console")),
     ("events", "What came from outside after this position (typed bytes, time): events [N]. `seek eNUMBER` goes there.",
      show("events")),
+    ("symbols", "Load the symbols of a kernel's ELF file, moved to where KASLR put it: symbols VMLINUX [MOVED].\n"
+                "MOVED is how far that is, in case it cannot be found out. Without a file: those that a Linux kernel carries in its own memory.", symbols),
     ("catches", "List the catchpoints, set by " + ", ".join(name for name, _, _ in CATCH) + ".", show("catches")),
     ("uncatch", "Take a catchpoint away: uncatch N|all.", show("uncatch")),
 ]

@@ -262,6 +262,23 @@ static void cmd_stats(struct monitor *m)
     SAY(m, "%zu breakpoints and watchpoints\n", m->target->link_count);
 }
 
+/* hyperwind.py reads this. */
+static void cmd_kernel(struct monitor *m)
+{
+    struct gdb_symbols *known = &m->target->symbols;
+    uint64_t slide;
+    bool found;
+    struct err *e = gdb_symbols_look(known, m->target->t, &found);
+    if (e)
+        failed(m, e);
+    else if (!known->ks)
+        SAY(m, "from here no Linux kernel is to be seen that has symbols\n");
+    else if (ksyms_slide(known->ks, &slide))
+        SAY(m, "%s\n%zu symbols, moved by %#" PRIx64 "\n", ksyms_banner(known->ks), ksyms_count(known->ks), slide);
+    else
+        SAY(m, "%s\n%zu symbols, moved nobody knows how far\n", ksyms_banner(known->ks), ksyms_count(known->ks));
+}
+
 static void cmd_digest(struct monitor *m)
 {
     SAY(m, "%016" PRIx64 "\n", timeline_digest(m->target->t));
@@ -371,6 +388,7 @@ static const struct command {
     {"progress", "[MS|off]", "how often long moves say where they are", 0, 1, false, cmd_progress},
     {"checkpoints", "", "how many there are and what they take", 0, 0, true, cmd_checkpoints},
     {"stats", "", "what the timeline did so far", 0, 0, false, cmd_stats},
+    {"kernel", "", "which Linux this is, and how far KASLR moved it", 0, 0, false, cmd_kernel},
     {"digest", "", "a hash of registers, devices and memory: equal states have equal ones", 0, 0, false, cmd_digest},
     {"info", "registers|mem|tlb|version", "registers, mapped memory, pages", 1, 1, false, cmd_info},
     {"xp", "[/FMT] ADDR", "physical memory; FMT: count, x d u, b h w g", 1, 2, false, monitor_xp},

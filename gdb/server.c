@@ -55,7 +55,6 @@ struct err *gdb_server_create(const char *where, const struct gdb_server_options
     *s = (struct gdb_server){.o = *o, .listener = -1, .client = -1};
     s->target = (struct gdb_target){
         .arch = o->i386 ? &gdb_arch_i386 : &gdb_arch_x86_64, .interrupted = asked, .interrupted_arg = s,
-        .slide = o->slide, .slide_arg = o->slide_arg,
     };
     struct err *e = listen_open(where, &s->listener, &s->address, &s->path);
     if (e) {
@@ -96,6 +95,11 @@ const char *gdb_server_address(const struct gdb_server *s)
     return s->address;
 }
 
+struct gdb_symbols *gdb_server_symbols(struct gdb_server *s)
+{
+    return &s->target.symbols;
+}
+
 /* ---- the socket ---- */
 
 static bool stopped(const struct gdb_server *s)
@@ -116,8 +120,10 @@ static void accept_client(struct gdb_server *s)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* of a unix socket: an error that does not matter */
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     s->target.g = gdbs_new(s->target.arch, &gdb_target_ops, &s->target,
-                           &(struct gdbs_options){.reverse = timeline_has_past(s->target.t)});
+                           &(struct gdbs_options){.reverse = timeline_has_past(s->target.t), .no_offer = s->o.no_offer});
     s->target.progress_ms = GDB_PROGRESS_MS;
+    if (!timeline_has_past(s->target.t))
+        gdb_symbols_forget(&s->target.symbols); /* it may have been started anew meanwhile, elsewhere in memory */
     if (!s->target.g)
         close(fd);
     else

@@ -12,6 +12,7 @@
 #define HW_GDB_SERVER_H
 
 #include "core/base/err.h"
+#include "gdb/symbols.h"
 #include "replay/timeline.h"
 
 struct gdb_server;
@@ -20,10 +21,8 @@ struct gdb_server_options {
     bool i386;          /* describe the registers of a 32-bit CPU */
     bool wait;          /* a live guest does not start before a client lets it */
     bool once;          /* it is over when the first client leaves */
+    bool no_offer;      /* gdb is given symbols otherwise */
     const volatile bool *stop; /* may be NULL; true ends gdb_server_run() (a signal handler sets it) */
-    /* May be NULL: how far the kernel was loaded from its ELF file's addresses (KASLR); false: not known. */
-    bool (*slide)(void *arg, uint64_t *out);
-    void *slide_arg;
 };
 
 /* Listens, so that clients may connect from now on. `where`: [HOST:]PORT (without a host: loopback only; port 0: any
@@ -37,6 +36,9 @@ const char *gdb_server_address(const struct gdb_server *s);
 
 /* For timeline_options.interrupted; arg is the server. Serves the socket while the guest moves. */
 bool gdb_server_interrupted(void *arg, uint64_t from, uint64_t at, uint64_t to);
+
+/* What is known of the guest's kernel; may be looked up before anybody connects. */
+struct gdb_symbols *gdb_server_symbols(struct gdb_server *s);
 
 /* Until the client ends the guest, a live guest ends, or options say so. *status_out: a live guest's exit status
  * (docs/exit-codes.md), else 0. Errors: of the timeline while nobody is connected; ERR_HOST. */

@@ -97,12 +97,12 @@ struct gdbs_ops {
     bool (*monitor)(void *target, struct gdbs *g, const char *command);
     /* (optional) The program that is running: an ELF file in memory. False: there is none. */
     bool (*exec_file)(void *target, const char **name_out, const uint8_t **data_out, size_t *len_out);
-    bool (*slide)(void *target, uint64_t *out); /* (optional) how far it was loaded from its addresses */
     bool (*interrupted)(void *target); /* (optional) asked in long operations: true abandons them */
 };
 
 struct gdbs_options {
-    bool reverse; /* bs and bc can be done */
+    bool reverse;  /* bs and bc can be done */
+    bool no_offer; /* do not say that there is an exec_file, so that gdb gets it only when the user asks */
 };
 
 /* NULL: no memory. `arch`, `ops` and `target` are borrowed. */

@@ -23,16 +23,8 @@ static void client_feature(struct gdbs *g, const char *name, size_t len)
             *rows[i].known = true;
 }
 
-static bool exec_file(const struct gdbs *g, const char **name, const uint8_t **data, size_t *len)
-{
-    return g->ops->exec_file && g->ops->exec_file(g->target, name, data, len);
-}
-
 static void packet_supported(struct gdbs *g, struct cursor *c)
 {
-    const char *name;
-    const uint8_t *data;
-    size_t len;
     while (cursor_left(c)) {
         const uint8_t *semicolon = memchr(c->p, ';', cursor_left(c)), *end = semicolon ? semicolon : c->end;
         client_feature(g, (const char *)c->p, (size_t)(end - c->p));
@@ -41,7 +33,7 @@ static void packet_supported(struct gdbs *g, struct cursor *c)
     text_printf(&g->reply, "PacketSize=%x;QStartNoAckMode+;multiprocess+;vContSupported+;swbreak+;hwbreak+;"
                            "ConditionalBreakpoints+;qXfer:features:read+;qXfer:threads:read+;QPassSignals+;"
                            "QProgramSignals+;binary-upload+;QNonStop-", WIRE_MAX);
-    if (exec_file(g, &name, &data, &len))
+    if (g->ops->exec_file && !g->o.no_offer)
         text_str(&g->reply, ";qXfer:exec-file:read+");
     if (g->o.reverse)
         text_str(&g->reply, ";ReverseStep+;ReverseContinue+");
@@ -183,7 +175,7 @@ static bool object_exec_file(struct gdbs *g, const char *annex, struct text *t)
     const uint8_t *data;
     size_t len;
     (void)annex; /* a process, of which there is one */
-    if (!exec_file(g, &name, &data, &len))
+    if (!g->ops->exec_file || !g->ops->exec_file(g->target, &name, &data, &len))
         return false;
     text_str(t, name);
     return true;
@@ -248,14 +240,6 @@ static void packet_monitor(struct gdbs *g, struct cursor *c)
     stub_ok(g);
 }
 
-static void packet_offsets(struct gdbs *g, struct cursor *c)
-{
-    uint64_t slide;
-    (void)c;
-    if (g->ops->slide && g->ops->slide(g->target, &slide))
-        text_printf(&g->reply, "Text=%" PRIx64 ";Data=%" PRIx64 ";Bss=%" PRIx64, slide, slide, slide);
-}
-
 static void packet_accept(struct gdbs *g, struct cursor *c)
 {
     (void)c;
@@ -300,7 +284,6 @@ const struct stub_packet stub_query_packets[] = {
     {"qAttached", packet_attached},
     {"qXfer", packet_transfer},
     {"qRcmd", packet_monitor},
-    {"qOffsets", packet_offsets},
     {"qSymbol", packet_accept},
     {"QPassSignals", packet_accept},
     {"QProgramSignals", packet_accept},

@@ -32,6 +32,7 @@ void gdb_target_deinit(struct gdb_target *target)
     free(target->marks);
     free(target->links);
     free(target->armed);
+    gdb_symbols_forget(&target->symbols);
 }
 
 static void refuse(struct err *e, char why[GDBS_WHY])
@@ -232,27 +233,35 @@ static bool monitor(void *arg, struct gdbs *g, const char *command)
     return gdb_monitor(arg, command);
 }
 
-/* Only what gdb can use: an ELF file of the description's width (the fifth byte is its class). */
-static bool exec_file(void *arg, const char **name_out, const uint8_t **data_out, size_t *len_out)
+/* Whether gdb can use it: an ELF file of the description's width (the fifth byte is its class). */
+static bool fits(const struct gdb_target *target, const uint8_t *data, size_t len)
 {
     enum { CLASS_AT = 4, CLASS_32 = 1, CLASS_64 = 2, HEADER_MIN = 52 };
-    const struct gdb_target *target = arg;
-    *data_out = timeline_kernel(target->t, len_out);
-    *name_out = "/kernel";
-    return *data_out && *len_out >= HEADER_MIN && !memcmp(*data_out, "\177ELF", 4) &&
-           (*data_out)[CLASS_AT] == (target->arch == &gdb_arch_i386 ? CLASS_32 : CLASS_64);
+    return data && len >= HEADER_MIN && !memcmp(data, "\177ELF", 4) &&
+           data[CLASS_AT] == (target->arch == &gdb_arch_i386 ? CLASS_32 : CLASS_64);
 }
 
-static bool slide(void *arg, uint64_t *out)
+/* What the guest was started from, or else what its memory says of it. */
+static bool exec_file(void *arg, const char **name_out, const uint8_t **data_out, size_t *len_out)
 {
-    const struct gdb_target *target = arg;
-    return target->slide && target->slide(target->slide_arg, out);
+    struct gdb_target *target = arg;
+    bool found = false;
+    *name_out = "/kernel";
+    *data_out = timeline_kernel(target->t, len_out);
+    if (fits(target, *data_out, *len_out))
+        return true;
+    struct err *e = target->symbols.ks ? NULL : gdb_symbols_look(&target->symbols, target->t, &found);
+    if (!e && target->symbols.ks)
+        e = gdb_symbols_elf(&target->symbols, data_out, len_out);
+    bool ok = !e && target->symbols.ks && fits(target, *data_out, *len_out);
+    err_destroy(e); /* `monitor kernel` says it; here is no place for text */
+    return ok;
 }
 
 const struct gdbs_ops gdb_target_ops = {
     .thread_text = thread_text, .read_reg = read_reg, .write_regs = write_regs, .read_memory = read_memory,
     .write_memory = write_memory, .insert = insert, .remove = remove_break, .restart = restart, .monitor = monitor,
-    .exec_file = exec_file, .slide = slide, .interrupted = interrupted,
+    .exec_file = exec_file, .interrupted = interrupted,
 };
 
 /* ---- moving ---- */

@@ -3,6 +3,7 @@
 #define HW_GDB_TARGET_H
 
 #include "gdb/stub.h"
+#include "gdb/symbols.h"
 #include "gdb/text.h"
 #include "replay/timeline.h"
 
@@ -18,9 +19,7 @@ struct gdb_target {
     /* Asked in long operations: true abandons them. */
     bool (*interrupted)(void *arg);
     void *interrupted_arg;
-    /* May be NULL: how far the kernel was loaded from its ELF file's addresses (KASLR); false: not known. */
-    bool (*slide)(void *arg, uint64_t *out);
-    void *slide_arg;
+    struct gdb_symbols symbols;  /* of the guest's kernel, as far as anybody has asked */
 
     struct gdb_link **links;     /* breakpoints that are inserted */
     size_t link_count, link_room;

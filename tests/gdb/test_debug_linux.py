@@ -3,6 +3,7 @@
 import bisect
 import re
 import shutil
+import subprocess
 
 from gdbtest import Live, debug, run_all
 from gdb_guests import (GONE, at_end, back_and_forth_over_writes, linux_recording, once, refuses_changes,
@@ -305,6 +306,60 @@ def symbols():
             shutil.copy(live.said(r"symbols: file (\S+)")[1], out)
     return once("kernel.elf", make)[0]
 
+# In every part of the image.
+NAMES = "_text vfs_read linux_banner init_task jiffies start_kernel".split()
+
+
+def addresses(g):
+    return [re.search(r"0x[0-9a-f]+", g(f"info address {name}"))[0] for name in NAMES]
+
+
+def test_vmlinux():
+    """The symbols of a kernel's ELF file, of which KASLR has moved all but those of per-CPU variables."""
+    elf, recording = symbols(), linux_recording()[0]
+    with debug(recording) as g:
+        moved = addresses(g)
+    for at in ("start", "end"):
+        with debug(recording, "--at", at, "--symbols", elf) as g:
+            check(addresses(g) == moved, f"{addresses(g)}, by kallsyms {moved}")
+            g("monitor kernel", r"^Linux version 6", r"^\d+ symbols, moved by 0x[0-9a-f]+00000$")
+    with debug(recording, "--symbols", vmlinux()) as g:
+        slide = int(re.search(r"moved by (0x[0-9a-f]+)", g("monitor kernel"))[1], 0)
+        check(slide, "this kernel was not moved: nothing is shown")
+        for name, where in (("in_text", 0xffffffff81000010), ("in_init", 0xffffffff83000010)):
+            g(f"info symbol {where + slide:#x}", f"^{name} in section")
+        g("info address per_cpu", r"is at 0x10 ")
+        g("symbol-file")
+        g("symbols", r"moved by")
+        check(addresses(g) == moved, f"{addresses(g)}, by kallsyms {moved}")
+    with Live("run", *linux("idle", "hw.idle=60")) as live:
+        live.running.wait_for(b"idle: sleeping", 60)
+        with live.gdb() as g:
+            moved = addresses(g)
+            g(f"symbols {elf}", r"moved by")
+            check(addresses(g) == moved, f"{addresses(g)}, by kallsyms {moved}")
+            g(f"symbols {elf} 0x100000", r"offset by 0x100000")
+            check(addresses(g)[0] == "0xffffffff81100000", addresses(g))
+            g("symbols nowhere", r"nowhere: No such file")
+        with live.gdb(elf) as g:
+            check(addresses(g)[0] == "0xffffffff81000000", "a file that gdb was given is left where it is")
+
+
+def vmlinux():
+    """A kernel's ELF file as far as its sections go."""
+    def make(out):
+        parts = ((".text", "in_text", 0xffffffff81000000), (".data..percpu", "per_cpu", 0),
+                 (".init.text", "in_init", 0xffffffff83000000))
+        with open(out + ".S", "w", encoding="utf-8") as source, open(out + ".lds", "w", encoding="utf-8") as script:
+            for section, name, at in parts:
+                source.write(f'.section {section}, "awx"\n.skip 16\n.globl {name}\n{name}: .quad 0\n')
+                script.write(f"SECTIONS {{ {section} {at:#x} : {{ *({section}) }} }}\n")
+        subprocess.run(["cc", "-c", "-o", out + ".o", out + ".S"], check=True)
+        subprocess.run(["ld", "--no-warn-rwx-segments", "-e", "in_text", "-T", out + ".lds", "-o", out, out + ".o"],
+                       check=True)
+    return once("vmlinux", make)[0]
+
+
 def test_live():
     elf = symbols()
     with Live("run", "--gdb-wait", *linux("short", "nokaslr")) as live, live.gdb(elf) as g:
@@ -346,12 +401,11 @@ def test_live():
 
 
 def test_attach():
-    """To a guest that sleeps, again and again, while it is recorded."""
-    elf = symbols()
-    with Live("record", "-o", path("a.hwr"), *linux("idle", "nokaslr", "hw.idle=2"), name="record") as live:
+    """To a guest that sleeps, again and again, while it is recorded. It has names although gdb was given no file."""
+    with Live("record", "-o", path("a.hwr"), *linux("idle", "hw.idle=2"), name="record") as live:
         live.running.wait_for(b"idle: sleeping", 60)
         for _ in range(2):
-            with live.gdb(elf) as g:
+            with live.gdb() as g:
                 g("info threads", r"CPU0")
                 if "halted" in g("info threads"):
                     check("do_idle" in g.frames() and "start_kernel" in g.frames(), g.frames())

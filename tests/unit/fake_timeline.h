@@ -318,6 +318,11 @@ struct err *timeline_find(struct timeline *t, const char *text, uint64_t *ticks_
     return position_find(text, t->end, fake_input, t, ticks_out);
 }
 
+uint64_t timeline_ram_len(const struct timeline *t)
+{
+    return sizeof(t->ram);
+}
+
 const uint8_t *timeline_kernel(const struct timeline *t, size_t *len_out)
 {
     *len_out = t->kernel_len;

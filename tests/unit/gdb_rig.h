@@ -140,20 +140,12 @@ static bool rig_exec_file(void *t, const char **name, const uint8_t **data, size
     return true;
 }
 
-static bool rig_slide(void *t, uint64_t *out)
-{
-    (void)t;
-    *out = 0x1e000000;
-    return true;
-}
-
 static bool rig_interrupted(void *t) { return ((struct rig *)t)->interrupted; }
 
 static const struct gdbs_ops rig_ops = {
     .threads = rig_threads, .thread_text = rig_thread_text, .read_reg = rig_read_reg, .write_regs = rig_write_regs,
     .read_memory = rig_read_memory, .write_memory = rig_write_memory, .insert = rig_insert, .remove = rig_remove,
-    .restart = rig_restart, .monitor = rig_monitor, .exec_file = rig_exec_file, .slide = rig_slide,
-    .interrupted = rig_interrupted,
+    .restart = rig_restart, .monitor = rig_monitor, .exec_file = rig_exec_file, .interrupted = rig_interrupted,
 };
 
 static inline void rig_init(struct rig *rig, bool reverse)

@@ -175,6 +175,14 @@ static void test_elf(void **state)
     assert_int_equal(sh.sh_size, IMAGE_LEN - 0x1000);
     assert_true(section(elf, ".debug_frame", &sh)->d_size > FAKE_ORC * 20);
     elf_end(elf);
+    uint8_t *in_memory;
+    size_t len;
+    assert_null(ksyms_elf(ks, &in_memory, &len));
+    uint8_t *in_file = malloc(len + 1);
+    assert_int_equal(pread(fd, in_file, len + 1, 0), len);
+    assert_memory_equal(in_memory, in_file, len);
+    free(in_memory);
+    free(in_file);
     close(fd);
     unlink(path);
     struct err *e = ksyms_write_elf(ks, "/nowhere/at/all");

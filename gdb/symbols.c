@@ -1,0 +1,61 @@
+/* gdb/symbols.c: see symbols.h. */
+#include "gdb/symbols.h"
+
+#include <stdlib.h>
+
+#include "core/base/err.h"
+
+static size_t read_linear(void *arg, uint64_t linear, void *buf, size_t len)
+{
+    return timeline_read(arg, TS_LINEAR, linear, buf, len);
+}
+
+static size_t read_physical(void *arg, uint64_t physical, void *buf, size_t len)
+{
+    return timeline_read(arg, TS_PHYSICAL, physical, buf, len);
+}
+
+/* Before a 64-bit kernel has its own IDT, which lies in the upper half of the address space, it has not begun to run where
+ * it will stay. Looking through all of memory for it would take long, and find it packed, or not yet moved. */
+static bool may_be_there(const struct vcpu_state *s)
+{
+    return (s->efer & EFER_LMA) && s->idtr.base >> 63;
+}
+
+struct err *gdb_symbols_look(struct gdb_symbols *s, struct timeline *t, bool *found)
+{
+    const uint64_t hole = GIB(3), above = GIB(4); /* where RAM goes on (docs/architecture.md) */
+    uint64_t ram = timeline_ram_len(t);
+    struct ksyms_reader reader = {.arg = t, .read = read_linear, .read_phys = read_physical,
+                                  .phys_len = ram > hole ? ram - hole + above : ram};
+    struct ksyms *ks;
+    *found = false;
+    if (!may_be_there(timeline_vcpu(t)))
+        return NULL;
+    struct err *e = ksyms_find(&reader, &ks);
+    if (e && err_code(e) == ERR_UNSUPPORTED) {
+        err_destroy(e);
+        return NULL;
+    }
+    if (e)
+        return e;
+    gdb_symbols_forget(s);
+    s->ks = ks;
+    *found = true;
+    return NULL;
+}
+
+struct err *gdb_symbols_elf(struct gdb_symbols *s, const uint8_t **data_out, size_t *len_out)
+{
+    struct err *e = s->elf ? NULL : ksyms_elf(s->ks, &s->elf, &s->elf_len);
+    *data_out = s->elf;
+    *len_out = s->elf_len;
+    return e;
+}
+
+void gdb_symbols_forget(struct gdb_symbols *s)
+{
+    ksyms_destroy(s->ks);
+    free(s->elf);
+    *s = (struct gdb_symbols){0};
+}

@@ -1,0 +1,23 @@
+/* gdb/symbols.h: the names of a Linux guest, from its own memory (analysis/ksyms.h), for gdb. */
+#ifndef HW_GDB_SYMBOLS_H
+#define HW_GDB_SYMBOLS_H
+
+#include "analysis/ksyms.h"
+#include "replay/timeline.h"
+
+/* Of the kernel that was seen last. All zero: none so far. */
+struct gdb_symbols {
+    struct ksyms *ks;
+    uint8_t *elf; /* made when it is asked for */
+    size_t elf_len;
+};
+
+/* A look at the guest as it stands. *found: its kernel is there, and what was known before is replaced; otherwise that
+ * stays. Errors: ERR_HOST. */
+must_check struct err *gdb_symbols_look(struct gdb_symbols *s, struct timeline *t, bool *found);
+/* The file that gdb reads, of a kernel that is known: borrowed until the next look. Errors: ERR_HOST. */
+must_check struct err *gdb_symbols_elf(struct gdb_symbols *s, const uint8_t **data_out, size_t *len_out);
+/* Nothing is known any more. */
+void gdb_symbols_forget(struct gdb_symbols *s);
+
+#endif
