@@ -40,6 +40,9 @@ struct err *stored_decode(struct machine *m, const struct log_checkpoint *from, 
 #define X(field) mark->field = get_le64(in); in += 8;
     MARK_FIELDS(X)
 #undef X
+    *good = mark->good.ticks <= from->pos.ticks && mark->good_memory.ticks <= from->pos.ticks;
+    if (!*good)
+        return NULL;
     memcpy(image, in, machine_image_len(m));
     return machine_image_check(m, image, good);
 }

@@ -6,6 +6,7 @@ HW_TIMELINE_TRIALS=N: so many trials over the Linux boot (1000)."""
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -17,6 +18,7 @@ from hwtest import (PROGRAM, RANGE, USAGE, Running, Typist, check, check_replay,
 
 TIMELINE = os.path.join(os.path.dirname(PROGRAM), "tests", "timeline")
 DAMAGED = os.path.join(os.path.dirname(PROGRAM), "tests", "damaged")
+FORGED = os.path.join(os.path.dirname(PROGRAM), "tests", "forged")
 HEADER_LEN_AT, FRAME_HEADER_LEN, EVENTS = 12, 40, 3 # docs/recording-format.md
 TRIALS = int(os.environ.get("HW_TIMELINE_TRIALS", 1000))
 MIB = 1 << 20
@@ -166,6 +168,17 @@ def test_damaged_events():
         arguments = [DAMAGED, path("a.hwr"), path("b.hwr"), str(rng.randrange(1 << 30)), "600"]
         done = subprocess.run(arguments, timeout=300, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         check(done.returncode == 0, f"status {done.returncode}\n{done.stdout}")
+
+
+def test_forged():
+    """Checkpoints that nobody ever took, with checksums that are right: no harm comes of them."""
+    record(path("a.hwr"), small_guest("rounds=60")).expect(3)
+    run("index", path("a.hwr"), "--checkpoint-ticks", "10000").expect(0)
+    for _ in range(12):  # a machine in a strange state may be slow
+        arguments = [FORGED, path("a.hwr"), path("b.hwr"), str(rng.randrange(1 << 30)), "15"]
+        done = subprocess.run(arguments, timeout=300, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", check=False)
+        check(done.returncode == 0, f"{shlex.join(arguments)}\nstatus {done.returncode}\n{done.stdout}")
 
 
 def test_texts():

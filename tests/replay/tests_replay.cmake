@@ -81,6 +81,8 @@ add_executable(timeline ${replay_dir}/timeline.c)
 target_link_libraries(timeline PRIVATE hw_replay)
 add_executable(damaged ${replay_dir}/damaged.c)
 target_link_libraries(damaged PRIVATE hw_replay)
+add_executable(forged ${replay_dir}/forged.c)
+target_link_libraries(forged PRIVATE hw_replay)
 
 # Linux's first 300 million ticks, stopped anywhere.
 add_executable(stop_anywhere ${replay_dir}/stop_anywhere.c)
