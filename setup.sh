@@ -10,7 +10,7 @@ build_packages=(gcc libc6-dev binutils cmake ninja-build python3 acpica-tools
 # What the samples need: fetching and unpacking a kernel, packing an initramfs, building small guests.
 sample_packages=(cpio ca-certificates make)
 # What only the tests need: the second compiler with its sanitizer and fuzzer run-times, the shell lint, and gdb.
-test_packages=(clang llvm libclang-rt-14-dev shellcheck gdb)
+test_packages=(clang llvm libclang-rt-14-dev shellcheck gdb dwarves)
 # What the benchmark compares with; without it, its rows say so.
 bench_packages=(qemu-system-x86 qemu-utils)
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "analysis/btf.h"
 #include "analysis/ksyms_private.h"
 
 /* ---- lookup ---- */
@@ -203,6 +204,19 @@ static struct err *read_orc(struct ksyms *ks, const struct kimage *k)
     return text && text < end ? orc_read(k, &w, &ks->orc) : NULL;
 }
 
+static struct err *read_btf(struct ksyms *ks, const struct kimage *k)
+{
+    uint64_t start = addr_of(ks, "__start_BTF"), stop = addr_of(ks, "__stop_BTF");
+    if (!start || stop <= start || stop - start > BTF_LEN_MAX)
+        return NULL;
+    ks->btf = malloc(stop - start);
+    if (!ks->btf)
+        return err_new(ERR_HOST, "no memory for the kernel's types");
+    ks->btf_len = stop - start;
+    kimage_read(k, start, ks->btf, ks->btf_len);
+    return NULL;
+}
+
 /* ---- life ---- */
 
 static struct err *find(struct ksyms *ks, const struct ksyms_reader *rd)
@@ -227,7 +241,8 @@ static struct err *find(struct ksyms *ks, const struct ksyms_reader *rd)
     }
     read_banner(ks, &k);
     read_slide(ks, &k);
-    return read_orc(ks, &k);
+    e = read_orc(ks, &k);
+    return e ? e : read_btf(ks, &k);
 }
 
 struct err *ksyms_find(const struct ksyms_reader *rd, struct ksyms **out)
@@ -248,6 +263,7 @@ void ksyms_destroy(struct ksyms *ks)
         return;
     kallsyms_deinit(&ks->table);
     orc_deinit(&ks->orc);
+    free(ks->btf);
     free(ks->by_name);
     free(ks);
 }

@@ -64,7 +64,10 @@ size_t ksyms_unwind_count(const struct ksyms *ks);
 /* An ELF64 executable for gdb's `symbol-file`: no code, a symbol table, a .debug_frame; some 8 MiB. *out: malloc'ed.
  * Errors: ERR_HOST. */
 must_check struct err *ksyms_elf(const struct ksyms *ks, uint8_t **out, size_t *len_out);
-/* The same into a file; one that is there is replaced. Errors: ERR_HOST. */
+/* The types of a kernel that has them (CONFIG_DEBUG_INFO_BTF), as an ELF file for gdb's `add-symbol-file`: no symbols; some
+ * 10 MiB. As above; also ERR_UNSUPPORTED: it has none. */
+must_check struct err *ksyms_types_elf(const struct ksyms *ks, uint8_t **out, size_t *len_out);
+/* The first into a file; one that is there is replaced. Errors: ERR_HOST. */
 must_check struct err *ksyms_write_elf(const struct ksyms *ks, const char *path);
 
 #endif

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "analysis/btf.h"
 #include "analysis/frame.h"
 #include "analysis/ksyms_private.h"
 #include "core/base/cleanup.h"
@@ -42,6 +43,7 @@ struct output {
     size_t sym_count, locals;
     char *strtab;
     struct frame_bytes frame;
+    struct btf_dwarf types;
 };
 
 static struct err *elf_failed(void)
@@ -172,9 +174,33 @@ static struct err *add_frames(struct output *o)
     return NULL;
 }
 
-/* ---- the file ---- */
+static struct err *add_types(struct output *o)
+{
+    struct err *e = o->ks->btf ? btf_to_dwarf(o->ks->btf, o->ks->btf_len, &o->types)
+                               : err_new(ERR_UNSUPPORTED, "this kernel has no types in its memory (CONFIG_DEBUG_INFO_BTF)");
+    if (e)
+        return e;
+    struct btf_dwarf *t = &o->types;
+    if (!add_section(o, ".debug_info", SHT_PROGBITS, t->info, t->info_len, ELF_T_BYTE, 1) ||
+        !add_section(o, ".debug_abbrev", SHT_PROGBITS, t->abbrev, t->abbrev_len, ELF_T_BYTE, 1) ||
+        !add_section(o, ".debug_str", SHT_PROGBITS, t->str, t->str_len, ELF_T_BYTE, 1))
+        return elf_failed();
+    return NULL;
+}
 
-static struct err *build(struct output *o)
+/* ---- the files ---- */
+
+typedef struct err *(*fill_fn)(struct output *o);
+
+static struct err *fill_symbols(struct output *o)
+{
+    struct err *e = add_parts(o);
+    if (!e)
+        e = add_symbols(o);
+    return e ? e : add_frames(o);
+}
+
+static struct err *build(struct output *o, fill_fn fill)
 {
     Elf64_Ehdr *eh = elf64_newehdr(o->elf);
     if (!eh)
@@ -184,11 +210,7 @@ static struct err *build(struct output *o)
     eh->e_machine = EM_X86_64;
     eh->e_version = EV_CURRENT;
     o->sections = o->names_len = 1; /* the null section, the empty name */
-    struct err *e = add_parts(o);
-    if (!e)
-        e = add_symbols(o);
-    if (!e)
-        e = add_frames(o);
+    struct err *e = fill(o);
     if (e)
         return e;
     eh->e_shstrndx = (uint16_t)o->sections;
@@ -198,19 +220,20 @@ static struct err *build(struct output *o)
     return NULL;
 }
 
-static struct err *write_to(const struct ksyms *ks, int fd)
+static struct err *write_to(const struct ksyms *ks, int fd, fill_fn fill)
 {
     struct output o = {.ks = ks};
     struct err *e = NULL;
     if (elf_version(EV_CURRENT) == EV_NONE || !(o.elf = elf_begin(fd, ELF_C_WRITE, NULL)))
         e = elf_failed();
     else
-        e = build(&o);
+        e = build(&o, fill);
     if (o.elf)
         elf_end(o.elf);
     free(o.sym);
     free(o.strtab);
     free(o.frame.data);
+    btf_dwarf_deinit(&o.types);
     return e;
 }
 
@@ -219,17 +242,17 @@ struct err *ksyms_write_elf(const struct ksyms *ks, const char *path)
     AUTO_CLOSE int fd = open(path, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0666);
     if (fd < 0)
         return err_errno(ERR_HOST, errno, "%s", path);
-    struct err *e = write_to(ks, fd);
+    struct err *e = write_to(ks, fd, fill_symbols);
     return e ? err_wrap(e, "%s", path) : NULL;
 }
 
-struct err *ksyms_elf(const struct ksyms *ks, uint8_t **out, size_t *len_out)
+static struct err *in_memory(const struct ksyms *ks, fill_fn fill, uint8_t **out, size_t *len_out)
 {
     AUTO_CLOSE int fd = memfd_create("symbols", MFD_CLOEXEC);
     struct stat st;
     if (fd < 0)
         return err_errno(ERR_HOST, errno, "no memory for the kernel's symbols");
-    struct err *e = write_to(ks, fd);
+    struct err *e = write_to(ks, fd, fill);
     if (e)
         return e;
     AUTO_FREE uint8_t *bytes = fstat(fd, &st) ? NULL : malloc((size_t)st.st_size);
@@ -239,4 +262,14 @@ struct err *ksyms_elf(const struct ksyms *ks, uint8_t **out, size_t *len_out)
     *len_out = (size_t)st.st_size;
     bytes = NULL; /* it is the caller's now */
     return NULL;
+}
+
+struct err *ksyms_elf(const struct ksyms *ks, uint8_t **out, size_t *len_out)
+{
+    return in_memory(ks, fill_symbols, out, len_out);
+}
+
+struct err *ksyms_types_elf(const struct ksyms *ks, uint8_t **out, size_t *len_out)
+{
+    return in_memory(ks, add_types, out, len_out);
 }

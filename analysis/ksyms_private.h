@@ -13,6 +13,8 @@ struct ksyms {
     char banner[256];
     bool slide_known;
     uint64_t slide;
+    uint8_t *btf; /* as it is in memory; NULL: none */
+    size_t btf_len;
 };
 
 #endif

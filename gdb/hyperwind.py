@@ -105,6 +105,19 @@ def symbols(argument):
         load_symbols(path, int(moved, 0))
 
 
+def types(argument):
+    if argument:
+        raise gdb.GdbError("types: it takes no argument")
+    if " symbols, " not in monitor("kernel"):
+        raise gdb.GdbError("From here no Linux kernel is to be seen that has symbols.")
+    try:
+        gdb.execute("add-symbol-file target:/types")
+    except gdb.error as error:
+        if "No such file" in str(error):
+            raise gdb.GdbError("This kernel has no types in its memory (CONFIG_DEBUG_INFO_BTF).") from None
+        raise
+
+
 # Stops that gdb has no packet for: (command, what follows it, what it is).
 CATCH = [
     ("catch vector", "N[-M]", "Stop when an interrupt or exception is delivered: catch vector 14, #PF, 32-255."),
@@ -126,6 +139,7 @@ COMMANDS = [
      show("events")),
     ("symbols", "Load the symbols of a kernel's ELF file, moved to where KASLR put it: symbols VMLINUX [MOVED].\n"
                 "MOVED is how far that is, in case it cannot be found out. Without a file: those that a Linux kernel carries in its own memory.", symbols),
+    ("types", "Load the types of a Linux kernel that carries them in its own memory (BTF).", types),
     ("catches", "List the catchpoints, set by " + ", ".join(name for name, _, _ in CATCH) + ".", show("catches")),
     ("uncatch", "Take a catchpoint away: uncatch N|all.", show("uncatch")),
 ]

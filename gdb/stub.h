@@ -95,14 +95,15 @@ struct gdbs_ops {
     bool (*restart)(void *target); /* (optional) go to the beginning; false: it could not */
     /* (optional) A command of the user's, its output by gdbs_print(). False: there is no such command. */
     bool (*monitor)(void *target, struct gdbs *g, const char *command);
-    /* (optional) The program that is running: an ELF file in memory. False: there is none. */
-    bool (*exec_file)(void *target, const char **name_out, const uint8_t **data_out, size_t *len_out);
+    /* (optional) ELF files in memory that gdb may read: their paths, ended by NULL; the first is the program that runs. */
+    const char *const *files;
+    bool (*file)(void *target, unsigned index, const uint8_t **data_out, size_t *len_out); /* false: not there now */
     bool (*interrupted)(void *target); /* (optional) asked in long operations: true abandons them */
 };
 
 struct gdbs_options {
     bool reverse;  /* bs and bc can be done */
-    bool no_offer; /* do not say that there is an exec_file, so that gdb gets it only when the user asks */
+    bool no_offer; /* do not say which program runs, so that gdb reads it only when the user asks */
 };
 
 /* NULL: no memory. `arch`, `ops` and `target` are borrowed. */

@@ -1,11 +1,11 @@
-/* gdb/stub_file.c: host I/O packets, for one file: the program that runs, so that gdb loads its symbols by itself
- * (gdb manual, "Host I/O Packets"). Nothing of the host's file system can be reached. */
+/* gdb/stub_file.c: host I/O packets, for the target's own files: the program that runs, so that gdb loads its symbols by
+ * itself (gdb manual, "Host I/O Packets"). Nothing of the host's file system can be reached. */
 #include "gdb/stub_impl.h"
 
 /* gdb's numbers of errors (gdb manual, "Errno Values"), and of file modes. */
 enum { FILE_NOENT = 2, FILE_BADF = 9, FILE_INVAL = 22, FILE_ROFS = 30 };
 enum { MODE_REGULAR_READ = 0100444, OPEN_ACCESS = 3 };
-enum { THE_FILE = 1 };
+enum { FD_FIRST = 1 }; /* the descriptor of the first file */
 
 static void result(struct gdbs *g, uint64_t value)
 {
@@ -17,9 +17,9 @@ static void failure(struct gdbs *g, unsigned number)
     text_printf(&g->reply, "F-1,%x", number);
 }
 
-static bool the_file(const struct gdbs *g, const char **name, const uint8_t **data, size_t *len)
+static bool is_open(const struct gdbs *g, uint64_t index)
 {
-    return g->ops->exec_file && g->ops->exec_file(g->target, name, data, len);
+    return index < 32 && g->files_open >> index & 1;
 }
 
 static void packet_set_fs(struct gdbs *g, struct cursor *c)
@@ -31,29 +31,32 @@ static void packet_set_fs(struct gdbs *g, struct cursor *c)
 static void packet_open(struct gdbs *g, struct cursor *c)
 {
     char path[1024];
-    const char *name;
     const uint8_t *data;
     uint64_t flags, mode;
+    unsigned index = 0;
     size_t file_len, len = cursor_bytes(c, (uint8_t *)path, sizeof(path) - 1);
     path[len] = '\0';
+    const char *const *files = g->ops->files;
     if (!cursor_is(c, ',') || !cursor_hex_to(c, &flags, ',') || !cursor_hex(c, &mode)) {
         failure(g, FILE_INVAL);
-    } else if (!the_file(g, &name, &data, &file_len) || strcmp(path, name) != 0) {
+        return;
+    }
+    while (files && files[index] && strcmp(path, files[index]) != 0)
+        index++;
+    if (!files || !files[index] || !g->ops->file(g->target, index, &data, &file_len)) {
         failure(g, FILE_NOENT);
     } else if (flags & OPEN_ACCESS) {
         failure(g, FILE_ROFS);
     } else {
-        g->file_open = true;
-        result(g, THE_FILE);
+        g->files_open |= UINT32_C(1) << index;
+        result(g, FD_FIRST + index);
     }
 }
 
 /* The descriptor that begins each of the others' arguments; false: the reply is made. */
-static bool opened(struct gdbs *g, struct cursor *c, const uint8_t **data, size_t *len)
+static bool opened(struct gdbs *g, struct cursor *c, uint64_t *index, const uint8_t **data, size_t *len)
 {
-    const char *name;
-    uint64_t fd;
-    if (cursor_hex(c, &fd) && fd == THE_FILE && g->file_open && the_file(g, &name, data, len))
+    if (cursor_hex(c, index) && is_open(g, *index -= FD_FIRST) && g->ops->file(g->target, (unsigned)*index, data, len))
         return true;
     failure(g, FILE_BADF);
     return false;
@@ -63,8 +66,8 @@ static void packet_pread(struct gdbs *g, struct cursor *c)
 {
     const uint8_t *data;
     size_t len;
-    uint64_t count, offset;
-    if (!opened(g, c, &data, &len))
+    uint64_t index, count, offset;
+    if (!opened(g, c, &index, &data, &len))
         return;
     if (!cursor_is(c, ',') || !cursor_hex_to(c, &count, ',') || !cursor_hex(c, &offset)) {
         failure(g, FILE_INVAL);
@@ -91,8 +94,9 @@ static void packet_fstat(struct gdbs *g, struct cursor *c)
     enum { MODE = 8, LINKS = 12, SIZE = 28, BLOCK = 36, BLOCKS = 44, LEN = 64 };
     const uint8_t *data;
     size_t len;
+    uint64_t index;
     uint8_t st[LEN] = {0};
-    if (!opened(g, c, &data, &len))
+    if (!opened(g, c, &index, &data, &len))
         return;
     put_be(st + MODE, MODE_REGULAR_READ, 4);
     put_be(st + LINKS, 1, 4);
@@ -108,9 +112,10 @@ static void packet_close(struct gdbs *g, struct cursor *c)
 {
     const uint8_t *data;
     size_t len;
-    if (!opened(g, c, &data, &len))
+    uint64_t index;
+    if (!opened(g, c, &index, &data, &len))
         return;
-    g->file_open = false;
+    g->files_open &= ~(UINT32_C(1) << index);
     result(g, 0);
 }
 

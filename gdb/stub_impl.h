@@ -68,7 +68,7 @@ struct gdbs {
     uint8_t single_step;    /* Qqemu.sstep, kept for the client */
     unsigned thread;        /* Hg */
     unsigned listed;        /* threads that the list in progress has named */
-    bool file_open;
+    uint32_t files_open; /* a bit for each of ops->files */
 
     enum gdbs_want want;
     struct gdbs_resume resume;

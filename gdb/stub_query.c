@@ -33,7 +33,7 @@ static void packet_supported(struct gdbs *g, struct cursor *c)
     text_printf(&g->reply, "PacketSize=%x;QStartNoAckMode+;multiprocess+;vContSupported+;swbreak+;hwbreak+;"
                            "ConditionalBreakpoints+;qXfer:features:read+;qXfer:threads:read+;QPassSignals+;"
                            "QProgramSignals+;binary-upload+;QNonStop-", WIRE_MAX);
-    if (g->ops->exec_file && !g->o.no_offer)
+    if (g->ops->files && !g->o.no_offer)
         text_str(&g->reply, ";qXfer:exec-file:read+");
     if (g->o.reverse)
         text_str(&g->reply, ";ReverseStep+;ReverseContinue+");
@@ -171,13 +171,12 @@ static bool object_threads(struct gdbs *g, const char *annex, struct text *t)
 
 static bool object_exec_file(struct gdbs *g, const char *annex, struct text *t)
 {
-    const char *name;
     const uint8_t *data;
     size_t len;
     (void)annex; /* a process, of which there is one */
-    if (!g->ops->exec_file || !g->ops->exec_file(g->target, &name, &data, &len))
+    if (!g->ops->files || !g->ops->file(g->target, 0, &data, &len))
         return false;
-    text_str(t, name);
+    text_str(t, g->ops->files[0]);
     return true;
 }
 

@@ -45,17 +45,26 @@ struct err *gdb_symbols_look(struct gdb_symbols *s, struct timeline *t, bool *fo
     return NULL;
 }
 
-struct err *gdb_symbols_elf(struct gdb_symbols *s, const uint8_t **data_out, size_t *len_out)
+struct err *gdb_symbols_names(struct gdb_symbols *s, const uint8_t **data_out, size_t *len_out)
 {
-    struct err *e = s->elf ? NULL : ksyms_elf(s->ks, &s->elf, &s->elf_len);
-    *data_out = s->elf;
-    *len_out = s->elf_len;
+    struct err *e = s->names.data ? NULL : ksyms_elf(s->ks, &s->names.data, &s->names.len);
+    *data_out = s->names.data;
+    *len_out = s->names.len;
+    return e;
+}
+
+struct err *gdb_symbols_types(struct gdb_symbols *s, const uint8_t **data_out, size_t *len_out)
+{
+    struct err *e = s->types.data ? NULL : ksyms_types_elf(s->ks, &s->types.data, &s->types.len);
+    *data_out = s->types.data;
+    *len_out = s->types.len;
     return e;
 }
 
 void gdb_symbols_forget(struct gdb_symbols *s)
 {
     ksyms_destroy(s->ks);
-    free(s->elf);
+    free(s->names.data);
+    free(s->types.data);
     *s = (struct gdb_symbols){0};
 }

@@ -241,18 +241,21 @@ static bool fits(const struct gdb_target *target, const uint8_t *data, size_t le
            data[CLASS_AT] == (target->arch == &gdb_arch_i386 ? CLASS_32 : CLASS_64);
 }
 
-/* What the guest was started from, or else what its memory says of it. */
-static bool exec_file(void *arg, const char **name_out, const uint8_t **data_out, size_t *len_out)
+enum { FILE_KERNEL, FILE_TYPES };
+static const char *const files[] = {[FILE_KERNEL] = "/kernel", [FILE_TYPES] = "/types", NULL};
+
+/* The kernel: what the guest was started from, or else what its memory says of it. */
+static bool file(void *arg, unsigned index, const uint8_t **data_out, size_t *len_out)
 {
     struct gdb_target *target = arg;
     bool found = false;
-    *name_out = "/kernel";
     *data_out = timeline_kernel(target->t, len_out);
-    if (fits(target, *data_out, *len_out))
+    if (index == FILE_KERNEL && fits(target, *data_out, *len_out))
         return true;
     struct err *e = target->symbols.ks ? NULL : gdb_symbols_look(&target->symbols, target->t, &found);
     if (!e && target->symbols.ks)
-        e = gdb_symbols_elf(&target->symbols, data_out, len_out);
+        e = index == FILE_TYPES ? gdb_symbols_types(&target->symbols, data_out, len_out)
+                                : gdb_symbols_names(&target->symbols, data_out, len_out);
     bool ok = !e && target->symbols.ks && fits(target, *data_out, *len_out);
     err_destroy(e); /* `monitor kernel` says it; here is no place for text */
     return ok;
@@ -261,7 +264,7 @@ static bool exec_file(void *arg, const char **name_out, const uint8_t **data_out
 const struct gdbs_ops gdb_target_ops = {
     .thread_text = thread_text, .read_reg = read_reg, .write_regs = write_regs, .read_memory = read_memory,
     .write_memory = write_memory, .insert = insert, .remove = remove_break, .restart = restart, .monitor = monitor,
-    .exec_file = exec_file, .interrupted = interrupted,
+    .files = files, .file = file, .interrupted = interrupted,
 };
 
 /* ---- moving ---- */

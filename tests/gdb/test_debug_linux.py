@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The real gdb on Debian's kernel with its own kallsyms, in kernel and user mode; recorded, and live."""
 import bisect
+import json
 import re
 import shutil
 import subprocess
 
-from gdbtest import Live, debug, run_all
+from gdbtest import HERE, Live, debug, run_all
 from gdb_guests import (GONE, at_end, back_and_forth_over_writes, linux_recording, once, refuses_changes,
                         same_as_forwards, system_registers, untouched, walk)
 from hwtest import check, check_replay, linux, path, record, rng
@@ -343,6 +344,67 @@ def test_vmlinux():
             g("symbols nowhere", r"nowhere: No such file")
         with live.gdb(elf) as g:
             check(addresses(g)[0] == "0xffffffff81000000", "a file that gdb was given is left where it is")
+
+
+def pahole_structures(text):
+    """Of each structure that there is one of: its size and members, as gdb_types.py has them."""
+    found, name, size, members = {}, None, 0, []
+    for line in text.splitlines():
+        start = re.fullmatch(r"struct (\w+) \{.*", line)
+        if start:
+            name, members = start[1], []
+        elif line.startswith("}") and name:
+            # pahole goes into an anonymous structure that is only pointed to, with offsets of its own
+            found[name] = None if name in found or None in members else [size, members]
+            name = None
+        total = re.search(r"/\* size: (\d+),", line)
+        size = int(total[1]) if total else size
+        row = re.fullmatch(r"\t+(.*);\s+/\* +(\d+)(?:: ?(\d+))? +(\d+) \*/", line)
+        if not row or not name:
+            continue
+        text, byte, bit = re.sub(r"\s*__attribute__\(\(.*\)\)", "", row[1]), int(row[2]), row[3]
+        if re.match(r"\} *\*", text):
+            members.append(None)
+        member = re.search(r"\(\*+(\w+)(?:\[\d+\])*\)|(\w+)(?:\[\d*\])*(?::(\d+))?$", text)
+        if member:
+            members.append([member[1] or member[2], byte, 8 * byte + int(bit) if bit else None,
+                            int(member[3]) if member[3] else None, int(row[4])])
+    return {name: what for name, what in found.items() if what}
+
+
+def without_units(structure):
+    """A bit field is where it is, whatever unit it is said to be in."""
+    size, members = structure
+    return size, [m[:1] + m[2:4] if m[3] else m for m in members]
+
+
+def test_types():
+    """Types out of the guest's memory, against what pahole reads there."""
+    recording, _ = linux_recording()
+    with debug(recording) as g:
+        check("No struct type named task_struct" in g("ptype struct task_struct"), "it has them already")
+        g("types", r"add symbol table from file \"target:/types\"")
+        g("print ((struct task_struct *) &init_task)->comm", r'= "swapper')
+        g("print ((struct task_struct *) &init_task)->mm == 0", r"= 1")
+        g("print (enum pid_type) 1", r"= PIDTYPE_TGID")
+        g("whatis loff_t", r"type = __kernel_loff_t")
+        g("ptype ((struct file_operations *) 0)->llseek", r"type = long long \(\*\)\(struct file \*, loff_t, int\)")
+        g("info symbol vfs_read", r"vfs_read in section")
+        if not shutil.which("pahole"):
+            print("pahole is not installed: structures are not compared")
+            return
+        g(f"dump binary memory {path('btf')} &__start_BTF &__stop_BTF")
+        said = subprocess.run(["pahole", "-F", "btf", path("btf")], stdout=subprocess.PIPE, check=True, encoding="utf-8").stdout
+        known = pahole_structures(said)
+        check(len(known) > 5000, f"pahole knows {len(known)} structures")
+        with open(path("names"), "w", encoding="ascii") as f:
+            f.write("\n".join(known))
+        g(f"source {HERE}/gdb_types.py")
+        g(f"structures {path('names')} {path('json')}")
+        with open(path("json"), encoding="ascii") as f:
+            ours = json.load(f)
+        wrong = [name for name in known if without_units(known[name]) != without_units(ours[name])]
+        check(not wrong, f"{len(wrong)} differ: {[(known[name], ours[name]) for name in wrong[:2]]}")
 
 
 def vmlinux():

@@ -131,10 +131,13 @@ static bool rig_monitor(void *t, struct gdbs *g, const char *command)
 
 static const uint8_t rig_file[] = "\177ELF: not really $#}*";
 
-static bool rig_exec_file(void *t, const char **name, const uint8_t **data, size_t *len)
+static const char *const rig_files[] = {"/kernel", "/no longer", "/another", NULL};
+
+static bool rig_open(void *t, unsigned index, const uint8_t **data, size_t *len)
 {
     (void)t;
-    *name = "/kernel";
+    if (index == 1)
+        return false;
     *data = rig_file;
     *len = sizeof(rig_file) - 1;
     return true;
@@ -145,7 +148,7 @@ static bool rig_interrupted(void *t) { return ((struct rig *)t)->interrupted; }
 static const struct gdbs_ops rig_ops = {
     .threads = rig_threads, .thread_text = rig_thread_text, .read_reg = rig_read_reg, .write_regs = rig_write_regs,
     .read_memory = rig_read_memory, .write_memory = rig_write_memory, .insert = rig_insert, .remove = rig_remove,
-    .restart = rig_restart, .monitor = rig_monitor, .exec_file = rig_exec_file, .interrupted = rig_interrupted,
+    .restart = rig_restart, .monitor = rig_monitor, .files = rig_files, .file = rig_open, .interrupted = rig_interrupted,
 };
 
 static inline void rig_init(struct rig *rig, bool reverse)

@@ -643,6 +643,7 @@ static void test_exec_file(void **state)
     s->t->kernel[4] = 2;
     assert_string_equal(ask(s, "qXfer:exec-file:read::0,fff"), "l/kernel");
     assert_string_equal(ask(s, "vFile:open:2f6b65726e656c,0,0"), "F1");
+    assert_string_equal(ask(s, "vFile:open:2f7479706573,0,0"), "F-1,2"); /* "/types" are Linux's alone */
     end(s);
 }
 
