@@ -43,16 +43,16 @@ static struct err *write_python(const struct debug *d)
 
 /* ---- symbols ---- */
 
-/* What the kernel in memory says of itself. *found: there is one. */
-static struct err *look_for_kernel(struct debug *d, bool *found)
+/* What the kernel in memory says of itself. `hard`: as of gdb_symbols_look(). *found: there is one. */
+static struct err *look_for_kernel(struct debug *d, bool hard, bool *found)
 {
     struct gdb_symbols *known = gdb_server_symbols(d->server);
-    struct err *e = gdb_symbols_look(known, d->t, found);
-    if (e || !*found || d->o->symbols)
+    struct err *e = gdb_symbols_look(known, d->t, hard, found);
+    if (e || !*found)
         return e;
     scratch_path(&d->scratch, SCRATCH_SYMBOLS, d->symbols);
     e = ksyms_write_elf(known->ks, d->symbols);
-    if (!e)
+    if (!e && !d->o->symbols)
         fprintf(stderr, "hyperwind: %zu symbols of %s\n", ksyms_count(known->ks), ksyms_banner(known->ks));
     return e;
 }
@@ -65,7 +65,7 @@ static struct err *find_at(struct debug *d, uint64_t end, uint64_t *out)
     struct err *e = timeline_find(d->t, at, out);
     if (!e && *out > end)
         e = err_new(ERR_RANGE, "the recording ends at tick %" PRIu64, end);
-    return e ? err_wrap(e, "--at %s", at) : NULL;
+    return e && err_code(e) == ERR_RANGE ? err_wrap(e, "%s: --at %s", d->o->file, at) : e;
 }
 
 /* To the position asked for, and on the way a look for the kernel's symbols: there, or else at the end, where a kernel
@@ -81,12 +81,12 @@ static struct err *go_there(struct debug *d)
     if (e && err_code(e) == ERR_DIVERGED)
         return err_wrap(e, "%s: look at what comes before with --at TICK", d->o->file);
     if (!e)
-        e = look_for_kernel(d, &found);
+        e = look_for_kernel(d, at == end, &found);
     if (e || found || at == end)
         return e;
     e = timeline_seek(d->t, end, &stop);
     if (!e)
-        e = look_for_kernel(d, &found);
+        e = look_for_kernel(d, true, &found);
     if (e) /* a recording that diverges on the way can be looked at up to there */
         fprintf(stderr, "hyperwind: no symbols: %s\n", err_message(e));
     err_destroy(e);
@@ -124,19 +124,17 @@ static bool interrupted(void *arg, uint64_t from, uint64_t at, uint64_t to)
 
 /* ---- gdb ---- */
 
+/* gdb begins with the kernel's own symbols even when others are given: it wants to know what runs, and `symbols` moves
+ * those of a vmlinux. A guest that is no Linux is where its ELF file says. */
 static void exec_gdb(const struct debug *d)
 {
     enum { OWN_ARGS = 16 }; /* at most */
     char python[SCRATCH_PATH_MAX], source[128], target[128], *symbols = NULL; /* freed by execvp() or _exit() */
     size_t rest = 0, n = 0;
-    uint64_t moved = 0;
-    const struct ksyms *known = gdb_server_symbols(d->server)->ks;
-    if (known)
-        ksyms_slide(known, &moved);
     while (d->o->rest && d->o->rest[rest])
         rest++;
     const char **argv = calloc(OWN_ARGS + rest, sizeof(*argv)); /* this too */
-    if (!argv || (d->o->symbols && asprintf(&symbols, "symbols %s 0x%" PRIx64, d->o->symbols, moved) < 0))
+    if (!argv || (d->o->symbols && d->symbols[0] && asprintf(&symbols, "symbols %s", d->o->symbols) < 0))
         _exit(127);
     argv[n++] = "gdb";
     argv[n++] = "-q";
@@ -144,18 +142,19 @@ static void exec_gdb(const struct debug *d)
     snprintf(source, sizeof(source), "source %s", python);
     /* "extended", because otherwise gdb has no `run` */
     snprintf(target, sizeof(target), "target extended-remote %s", gdb_server_address(d->server));
-    if (d->symbols[0])
-        argv[n++] = d->symbols;
     /* Nobody wants to be asked whether to kill a recording, or to page through what scrolls by. */
-    const char *const commands[] = {"set confirm off", "set pagination off", source, symbols, target};
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (!commands[i])
-            continue;
+    const char *const commands[] = {"set confirm off", "set pagination off", source, target, symbols};
+    for (size_t i = 0; i < ARRAY_LEN(commands) && commands[i]; i++) {
         argv[n++] = "-ex";
         argv[n++] = commands[i];
     }
     for (size_t i = 0; i < rest; i++)
         argv[n++] = d->o->rest[i];
+    const char *file = d->symbols[0] ? d->symbols : d->o->symbols;
+    if (file) {
+        argv[n++] = "-se";
+        argv[n++] = file;
+    }
     execvp("gdb", (char *const *)argv);
     fprintf(stderr, "hyperwind: cannot start gdb (%s); install it, or use --gdb WHERE and connect another one\n",
             strerror(errno));
@@ -202,7 +201,7 @@ static struct err *with_gdb(struct debug *d, int *status)
 static struct err *debug(struct debug *d, int *status)
 {
     char path[SCRATCH_PATH_MAX], where[128];
-    struct gdb_server_options so = {.i386 = d->o->gdb_i386, .once = !d->o->gdb, .no_offer = d->o->symbols, .stop = &over};
+    struct gdb_server_options so = {.i386 = d->o->gdb_i386, .once = !d->o->gdb, .stop = &over};
     struct timeline_options to = {.engine = d->o->engine, .checkpoint_memory = d->o->checkpoint_memory,
                                   .force = d->o->force, .interrupted = interrupted, .arg = d};
     if (d->o->symbols && access(d->o->symbols, R_OK))

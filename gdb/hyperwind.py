@@ -33,10 +33,10 @@ class Hyperwind(gdb.Command):
 class Relay(gdb.Command):
     """One monitor command, as a command of gdb and as one of `hyperwind`'s."""
 
-    def __init__(self, name, text, run):
+    def __init__(self, name, text, run, complete=gdb.COMPLETE_NONE):
         self.__doc__ = text
         self.run = run
-        super().__init__(name, gdb.COMMAND_RUNNING)
+        super().__init__(name, gdb.COMMAND_RUNNING, complete)
 
     def invoke(self, argument, from_tty):
         self.dont_repeat()
@@ -61,48 +61,63 @@ def last_write(argument):
         travel(f"last-write {int(value) % 2**64:#x}")
 
 
-def section_at_zero(path, name):
-    """Whether a 64-bit ELF file has this section, at address 0 (ELF specification, "Sections")."""
+def sections(path):
+    """Of an ELF file: the addresses of its sections by name; of a 32-bit one: None. (ELF specification, "Sections".)"""
     try:
+        if not os.path.isfile(path):
+            raise gdb.GdbError(f"{path}: " + ("This is no file." if os.path.exists(path) else "No such file or directory."))
         with open(path, "rb") as f:
             header = f.read(64)
+            if header[:4] != b"\x7fELF" or header[4] not in (1, 2):
+                raise gdb.GdbError(f"{path}: This is no ELF file.")
+            if header[4] == 1:
+                return {}
             (offset,), (size, count, names) = struct.unpack_from("<Q", header, 40), struct.unpack_from("<HHH", header, 58)
             f.seek(offset)
             table = f.read(size * count)
-            sections = [struct.unpack_from("<IIQQQQ", table, i * size) for i in range(count)]
-            f.seek(sections[names][4])
-            strings = f.read(sections[names][5])
-    except (OSError, struct.error, IndexError):
-        return False  # gdb, which reads it next, says what is wrong with it
-    return any(not s[3] and strings[s[0]:].split(b"\0", 1)[0] == name.encode() for s in sections)
+            rows = [struct.unpack_from("<IIQQQQ", table, i * size) for i in range(count)]
+            f.seek(rows[names][4])
+            strings = f.read(rows[names][5])
+    except (OSError, struct.error, IndexError, ValueError, OverflowError, MemoryError):
+        raise gdb.GdbError(f"{path}: This ELF file is damaged, or cannot be read.") from None
+    return {strings[row[0]:].split(b"\0", 1)[0].decode(errors="replace"): row[3] for row in rows}
 
 
 def load_symbols(path, moved):
-    """Each section lies as far from where it was linked as the kernel was moved, but that of per-CPU variables: their
-    addresses are offsets."""
-    quoted = re.sub(r"([\\\s\"'])", r"\\\1", path)
+    """Instead of all others. Each section lies as far from where it was linked as the kernel was moved, but that of
+    per-CPU variables: their addresses are offsets."""
+    per_cpu = " -s .data..percpu 0" if sections(path).get(".data..percpu") == 0 else ""
+    quoted = re.sub(r"([\\\s\"'])", r"\\\1", path if path[0] != "-" else "./" + path)
+    gdb.execute("symbol-file")
     if moved:
-        per_cpu = " -s .data..percpu 0" if section_at_zero(path, ".data..percpu") else ""
-        gdb.execute("symbol-file")
         gdb.execute(f"add-symbol-file {quoted} -o {moved:#x}{per_cpu}")
     else:
         gdb.execute(f"symbol-file {quoted}")
 
 
 def symbols(argument):
-    path, moved = re.fullmatch(r"(.*?)(?:\s+(0x[0-9a-f]+))?", argument.strip()).groups()
-    if not os.path.exists(path):
-        path = "".join(gdb.string_to_argv(path))  # it was quoted
-    if path and not os.path.exists(path):
-        raise gdb.GdbError(f"{path}: No such file or directory.")
-    if not moved:
+    words = [argument.strip()] if os.path.exists(argument.strip()) else gdb.string_to_argv(argument)
+    if len(words) > 2 or "" in words:
+        raise gdb.GdbError("usage: symbols [VMLINUX [MOVED]]")
+    if len(words) == 2:
+        try:
+            moved = int(words[1], 0)
+        except ValueError:
+            raise gdb.GdbError(f"{words[1]}: how far it was moved was expected, such as 0x20a00000") from None
+        if not 0 <= moved < 2**64:
+            raise gdb.GdbError(f"{words[1]}: this is beyond 64 bits")
+    else:
         said = monitor("kernel")
+        known = re.search(r"moved by (0x[0-9a-f]+|0)$", said, re.M)
+        moved = int(known[1], 0) if known else 0
         gdb.write(said)
-        moved = (re.findall(r"moved by (0x[0-9a-f]+)$", said, re.M) or ["0"])[0]
-        if not path and " symbols, " in said:
-            gdb.execute("symbol-file target:/kernel")
-    if path:
-        load_symbols(path, int(moved, 0))
+        if words and not known:
+            gdb.write("So it is loaded where it was linked. When that is known: symbols VMLINUX MOVED\n")
+    if words:
+        load_symbols(os.path.expanduser(words[0]), moved)
+    elif " symbols, " in said:
+        gdb.execute("symbol-file")
+        gdb.execute("symbol-file target:/kernel")
 
 
 def types(argument):
@@ -138,15 +153,16 @@ COMMANDS = [
     ("events", "What came from outside after this position (typed bytes, time): events [N]. `seek eNUMBER` goes there.",
      show("events")),
     ("symbols", "Load the symbols of a kernel's ELF file, moved to where KASLR put it: symbols VMLINUX [MOVED].\n"
-                "MOVED is how far that is, in case it cannot be found out. Without a file: those that a Linux kernel carries in its own memory.", symbols),
+                "MOVED is how far that is, in case it cannot be found out. All others go.\n"
+                "Without a file: those that a Linux kernel carries in its own memory.", symbols, gdb.COMPLETE_FILENAME),
     ("types", "Load the types of a Linux kernel that carries them in its own memory (BTF).", types),
     ("catches", "List the catchpoints, set by " + ", ".join(name for name, _, _ in CATCH) + ".", show("catches")),
     ("uncatch", "Take a catchpoint away: uncatch N|all.", show("uncatch")),
 ]
 
 Hyperwind()
-for command, text, action in COMMANDS:
-    Relay(command, text, action)
-    Relay("hyperwind " + command, text, action)
+for command, *rest in COMMANDS:
+    Relay(command, *rest)
+    Relay("hyperwind " + command, *rest)
 for command, what, text in CATCH:
     Relay(command, f"{text}\nForwards or backwards, until `uncatch`. Usage: {command} {what}".rstrip(), show(command))

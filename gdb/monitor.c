@@ -268,7 +268,7 @@ static void cmd_kernel(struct monitor *m)
     struct gdb_symbols *known = &m->target->symbols;
     uint64_t slide;
     bool found;
-    struct err *e = gdb_symbols_look(known, m->target->t, &found);
+    struct err *e = gdb_symbols_look(known, m->target->t, false, &found);
     if (e)
         failed(m, e);
     else if (!known->ks)

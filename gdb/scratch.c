@@ -1,6 +1,7 @@
 /* gdb/scratch.c: see scratch.h.
  *
- * A directory belongs to whoever holds the lock on it (flock(2)), which the kernel gives up for those who were killed. */
+ * A directory with a file LOCK in it is a session's, and in use while that file is locked (flock(2)); the kernel unlocks it
+ * for those who were killed. The file gets this name when it is locked, so that no session takes a new one for left behind. */
 #include "gdb/scratch.h"
 
 #include <dirent.h>
@@ -14,8 +15,15 @@
 #include <unistd.h>
 
 #define TEMPLATE "hyperwind.XXXXXX" /* as of mkdtemp() */
+#define LOCK ".session"
+#define LOCK_NEW ".new"
 
 static const char *const names[SCRATCH_FILES] = {"socket", "hyperwind.py", "kernel.elf"};
+
+static void path_in(const char *dir, const char *name, char out[SCRATCH_PATH_MAX])
+{
+    snprintf(out, SCRATCH_PATH_MAX, "%s/%s", dir, name);
+}
 
 static const char *parent(void)
 {
@@ -23,39 +31,47 @@ static const char *parent(void)
     return tmp && *tmp && strlen(tmp) <= 30 ? tmp : "/tmp"; /* a socket's path has little room */
 }
 
-/* The lock on a directory of ours that still has this name; `how`: as of flock(). -1: somebody else's, or gone. */
-static int lock(const char *dir, int how)
+/* A file of ours, locked. -1: it is not there, somebody else's, or locked. */
+static int lock(const char *path, int flags)
 {
-    struct stat named, opened;
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0 && !flock(fd, how) && !fstat(fd, &opened) && !lstat(dir, &named) && opened.st_dev == named.st_dev &&
-        opened.st_ino == named.st_ino && opened.st_uid == geteuid())
+    struct stat st;
+    int fd = open(path, flags | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    if (fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB) && !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_uid == geteuid())
         return fd;
     if (fd >= 0)
         close(fd);
     return -1;
 }
 
-/* Locked by us. A file of somebody else in it keeps the directory. */
-static void empty_and_remove(const char *dir, int fd)
+/* What is not ours in it keeps the directory. */
+static void empty_and_remove(const char *dir)
 {
-    for (unsigned i = 0; i < SCRATCH_FILES; i++)
-        unlinkat(fd, names[i], 0);
+    char path[SCRATCH_PATH_MAX];
+    for (unsigned i = 0; i < SCRATCH_FILES; i++) {
+        path_in(dir, names[i], path);
+        unlink(path);
+    }
+    path_in(dir, LOCK_NEW, path);
+    unlink(path);
+    path_in(dir, LOCK, path);
+    unlink(path);
     rmdir(dir);
-    close(fd);
 }
 
 static void remove_left_behind(void)
 {
-    char path[SCRATCH_PATH_MAX];
+    char dir[SCRATCH_PATH_MAX - 32], path[SCRATCH_PATH_MAX];
     DIR *all = opendir(parent());
     for (const struct dirent *d; all && (d = readdir(all)); ) {
         if (strlen(d->d_name) != strlen(TEMPLATE) || strncmp(d->d_name, TEMPLATE, strlen(TEMPLATE) - 6) != 0)
             continue;
-        snprintf(path, sizeof(path), "%s/%.32s", parent(), d->d_name);
-        int fd = lock(path, LOCK_EX | LOCK_NB);
-        if (fd >= 0)
-            empty_and_remove(path, fd);
+        snprintf(dir, sizeof(dir), "%s/%.16s", parent(), d->d_name);
+        path_in(dir, LOCK, path);
+        int fd = lock(path, 0);
+        if (fd < 0)
+            continue;
+        empty_and_remove(dir);
+        close(fd);
     }
     if (all)
         closedir(all);
@@ -63,28 +79,33 @@ static void remove_left_behind(void)
 
 struct err *scratch_make(struct scratch *s)
 {
+    char fresh[SCRATCH_PATH_MAX], locked[SCRATCH_PATH_MAX];
     remove_left_behind();
-    do { /* until no other session takes it for left behind before it is locked */
-        snprintf(s->dir, sizeof(s->dir), "%s/" TEMPLATE, parent());
-        if (!mkdtemp(s->dir))
-            break;
-        s->fd = lock(s->dir, LOCK_EX);
-        if (s->fd >= 0)
-            return NULL;
-    } while (access(s->dir, F_OK));
-    struct err *e = err_errno(ERR_HOST, errno, "cannot make and lock a directory %s for gdb's files", s->dir);
-    s->dir[0] = 0;
-    return e;
+    snprintf(s->dir, sizeof(s->dir), "%s/" TEMPLATE, parent());
+    if (!mkdtemp(s->dir)) {
+        struct err *e = err_errno(ERR_HOST, errno, "cannot make a directory %s for gdb's files", s->dir);
+        s->dir[0] = 0;
+        return e;
+    }
+    path_in(s->dir, LOCK_NEW, fresh);
+    path_in(s->dir, LOCK, locked);
+    s->fd = lock(fresh, O_CREAT | O_EXCL);
+    if (s->fd >= 0) /* otherwise this file system has no locks: nobody cleans up after us should we be killed */
+        (void)!rename(fresh, locked);
+    return NULL;
 }
 
 void scratch_remove(struct scratch *s)
 {
-    if (s->dir[0])
-        empty_and_remove(s->dir, s->fd);
+    if (!s->dir[0])
+        return;
+    empty_and_remove(s->dir);
+    if (s->fd >= 0)
+        close(s->fd);
     s->dir[0] = 0;
 }
 
 void scratch_path(const struct scratch *s, enum scratch_file file, char out[SCRATCH_PATH_MAX])
 {
-    snprintf(out, SCRATCH_PATH_MAX, "%s/%s", s->dir, names[file]);
+    path_in(s->dir, names[file], out);
 }

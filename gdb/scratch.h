@@ -10,7 +10,7 @@ enum { SCRATCH_PATH_MAX = 96 }; /* with its 0 */
 
 struct scratch {
     char dir[64]; /* "": not made */
-    int fd;       /* of the directory, locked: somebody is using it */
+    int fd;       /* of a file in it, locked: somebody is using it; -1: it could not be locked */
 };
 
 /* A new one. Those of sessions that were killed, the only ones that leave theirs behind, are removed. ERR_HOST. */

@@ -120,7 +120,7 @@ static void accept_client(struct gdb_server *s)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* of a unix socket: an error that does not matter */
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     s->target.g = gdbs_new(s->target.arch, &gdb_target_ops, &s->target,
-                           &(struct gdbs_options){.reverse = timeline_has_past(s->target.t), .no_offer = s->o.no_offer});
+                           &(struct gdbs_options){.reverse = timeline_has_past(s->target.t)});
     s->target.progress_ms = GDB_PROGRESS_MS;
     if (!timeline_has_past(s->target.t))
         gdb_symbols_forget(&s->target.symbols); /* it may have been started anew meanwhile, elsewhere in memory */

@@ -21,7 +21,6 @@ struct gdb_server_options {
     bool i386;          /* describe the registers of a 32-bit CPU */
     bool wait;          /* a live guest does not start before a client lets it */
     bool once;          /* it is over when the first client leaves */
-    bool no_offer;      /* gdb is given symbols otherwise */
     const volatile bool *stop; /* may be NULL; true ends gdb_server_run() (a signal handler sets it) */
 };
 

@@ -71,6 +71,8 @@ struct gdbs_break {
 
 enum gdbs_space { GDBS_LINEAR, GDBS_PHYSICAL };
 
+enum { GDBS_FILES = 2 }; /* that ops->files may have at most */
+
 /* Operations; those marked (optional) may be NULL. Threads are numbered from 0. */
 struct gdbs_ops {
     unsigned (*threads)(void *target);                                              /* (optional): 1 */
@@ -102,8 +104,7 @@ struct gdbs_ops {
 };
 
 struct gdbs_options {
-    bool reverse;  /* bs and bc can be done */
-    bool no_offer; /* do not say which program runs, so that gdb reads it only when the user asks */
+    bool reverse; /* bs and bc can be done */
 };
 
 /* NULL: no memory. `arch`, `ops` and `target` are borrowed. */

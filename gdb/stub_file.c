@@ -19,7 +19,7 @@ static void failure(struct gdbs *g, unsigned number)
 
 static bool is_open(const struct gdbs *g, uint64_t index)
 {
-    return index < 32 && g->files_open >> index & 1;
+    return index < GDBS_FILES && g->opened[index];
 }
 
 static void packet_set_fs(struct gdbs *g, struct cursor *c)
@@ -41,14 +41,14 @@ static void packet_open(struct gdbs *g, struct cursor *c)
         failure(g, FILE_INVAL);
         return;
     }
-    while (files && files[index] && strcmp(path, files[index]) != 0)
+    while (files && index < GDBS_FILES && files[index] && strcmp(path, files[index]) != 0)
         index++;
-    if (!files || !files[index] || !g->ops->file(g->target, index, &data, &file_len)) {
+    if (!files || index == GDBS_FILES || !files[index] || !g->ops->file(g->target, index, &data, &file_len)) {
         failure(g, FILE_NOENT);
     } else if (flags & OPEN_ACCESS) {
         failure(g, FILE_ROFS);
     } else {
-        g->files_open |= UINT32_C(1) << index;
+        g->opened[index]++;
         result(g, FD_FIRST + index);
     }
 }
@@ -115,7 +115,7 @@ static void packet_close(struct gdbs *g, struct cursor *c)
     uint64_t index;
     if (!opened(g, c, &index, &data, &len))
         return;
-    g->files_open &= ~(UINT32_C(1) << index);
+    g->opened[index]--;
     result(g, 0);
 }
 

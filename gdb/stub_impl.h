@@ -68,7 +68,7 @@ struct gdbs {
     uint8_t single_step;    /* Qqemu.sstep, kept for the client */
     unsigned thread;        /* Hg */
     unsigned listed;        /* threads that the list in progress has named */
-    uint32_t files_open; /* a bit for each of ops->files */
+    unsigned opened[GDBS_FILES]; /* how often gdb has each of ops->files open: one descriptor stands for all */
 
     enum gdbs_want want;
     struct gdbs_resume resume;

@@ -33,7 +33,7 @@ static void packet_supported(struct gdbs *g, struct cursor *c)
     text_printf(&g->reply, "PacketSize=%x;QStartNoAckMode+;multiprocess+;vContSupported+;swbreak+;hwbreak+;"
                            "ConditionalBreakpoints+;qXfer:features:read+;qXfer:threads:read+;QPassSignals+;"
                            "QProgramSignals+;binary-upload+;QNonStop-", WIRE_MAX);
-    if (g->ops->files && !g->o.no_offer)
+    if (g->ops->files)
         text_str(&g->reply, ";qXfer:exec-file:read+");
     if (g->o.reverse)
         text_str(&g->reply, ";ReverseStep+;ReverseContinue+");

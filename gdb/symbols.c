@@ -15,14 +15,14 @@ static size_t read_physical(void *arg, uint64_t physical, void *buf, size_t len)
     return timeline_read(arg, TS_PHYSICAL, physical, buf, len);
 }
 
-/* Before a 64-bit kernel has its own IDT, which lies in the upper half of the address space, it has not begun to run where
- * it will stay. Looking through all of memory for it would take long, and find it packed, or not yet moved. */
-static bool may_be_there(const struct vcpu_state *s)
+/* Before a 64-bit kernel executes, or has told the CPU of code, in the upper half of the address space, it has not begun to
+ * run where it will stay. Looking through all of memory for it would take long, and find it packed, or not yet moved. */
+static bool seems_to_run(const struct vcpu_state *s)
 {
-    return (s->efer & EFER_LMA) && s->idtr.base >> 63;
+    return (s->efer & EFER_LMA) && (s->r[R_RIP] | s->idtr.base | s->lstar) >> 63;
 }
 
-struct err *gdb_symbols_look(struct gdb_symbols *s, struct timeline *t, bool *found)
+struct err *gdb_symbols_look(struct gdb_symbols *s, struct timeline *t, bool hard, bool *found)
 {
     const uint64_t hole = GIB(3), above = GIB(4); /* where RAM goes on (docs/architecture.md) */
     uint64_t ram = timeline_ram_len(t);
@@ -30,7 +30,7 @@ struct err *gdb_symbols_look(struct gdb_symbols *s, struct timeline *t, bool *fo
                                   .phys_len = ram > hole ? ram - hole + above : ram};
     struct ksyms *ks;
     *found = false;
-    if (!may_be_there(timeline_vcpu(t)))
+    if (!hard && !seems_to_run(timeline_vcpu(t)))
         return NULL;
     struct err *e = ksyms_find(&reader, &ks);
     if (e && err_code(e) == ERR_UNSUPPORTED) {

@@ -13,8 +13,8 @@ struct gdb_symbols {
 };
 
 /* A look at the guest as it stands. *found: its kernel is there, and what was known before is replaced; otherwise that
- * stays. Errors: ERR_HOST. */
-must_check struct err *gdb_symbols_look(struct gdb_symbols *s, struct timeline *t, bool *found);
+ * stays. `hard`: look through all of memory even when nothing tells that a kernel runs. Errors: ERR_HOST. */
+must_check struct err *gdb_symbols_look(struct gdb_symbols *s, struct timeline *t, bool hard, bool *found);
 /* The files that gdb reads, of a kernel that is known: ksyms_elf() and ksyms_types_elf(). Borrowed until the next look. */
 must_check struct err *gdb_symbols_names(struct gdb_symbols *s, const uint8_t **data_out, size_t *len_out);
 must_check struct err *gdb_symbols_types(struct gdb_symbols *s, const uint8_t **data_out, size_t *len_out);

@@ -244,7 +244,7 @@ static bool fits(const struct gdb_target *target, const uint8_t *data, size_t le
 enum { FILE_KERNEL, FILE_TYPES };
 static const char *const files[] = {[FILE_KERNEL] = "/kernel", [FILE_TYPES] = "/types", NULL};
 
-/* The kernel: what the guest was started from, or else what its memory says of it. */
+/* The kernel: the recording's, if that is an ELF file, or else what the guest's memory says of it. */
 static bool file(void *arg, unsigned index, const uint8_t **data_out, size_t *len_out)
 {
     struct gdb_target *target = arg;
@@ -252,7 +252,7 @@ static bool file(void *arg, unsigned index, const uint8_t **data_out, size_t *le
     *data_out = timeline_kernel(target->t, len_out);
     if (index == FILE_KERNEL && fits(target, *data_out, *len_out))
         return true;
-    struct err *e = target->symbols.ks ? NULL : gdb_symbols_look(&target->symbols, target->t, &found);
+    struct err *e = target->symbols.ks ? NULL : gdb_symbols_look(&target->symbols, target->t, false, &found);
     if (!e && target->symbols.ks)
         e = index == FILE_TYPES ? gdb_symbols_types(&target->symbols, data_out, len_out)
                                 : gdb_symbols_names(&target->symbols, data_out, len_out);

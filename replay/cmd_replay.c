@@ -47,6 +47,8 @@ static struct err *find_to(const struct options *o, struct log_reader *lr, uint6
     struct err *e = position_find(o->to, end, input_at, lr, out);
     if (!e && *out > end)
         e = err_new(ERR_RANGE, "the recording ends at tick %" PRIu64, end);
+    if (e && err_code(e) != ERR_RANGE) /* what is wrong with the recording */
+        return e;
     return e ? err_wrap(e, "--to %s", o->to) : log_reader_seek(lr, 0);
 }
 
@@ -56,7 +58,8 @@ static struct err *verdict(struct replayer *r, const struct options *o, uint64_t
     struct replay_end rec = replayer_end(r);
     uint64_t ticks = vm->machine->vcpu.ticks;
     if (o->live && (end != END_LIMIT || ticks != to || replayer_limit(r) == ticks))
-        return err_new(ERR_RANGE, "--to %s --live: the guest has ended at tick %" PRIu64 ", before it can go live", o->to, ticks);
+        return err_new(ERR_RANGE, "--to %s --live: the guest has ended at tick %" PRIu64 ", before it can go live",
+                       o->to, ticks);
     if (end == END_LIMIT && to <= ticks && replayer_limit(r) != ticks) {
         fprintf(stderr, "hyperwind: replay verified up to tick %" PRIu64 " of %" PRIu64 "\n", ticks, rec.ticks);
         return NULL;

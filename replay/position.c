@@ -10,7 +10,7 @@ static bool percentage(const char *text, double *out)
 {
     char *rest;
     *out = strtod(text, &rest);
-    return rest != text && !strcmp(rest, "%") && *out >= 0 && *out <= 100;
+    return *text >= '0' && *text <= '9' && rest == text + strspn(text, "0123456789.") && !strcmp(rest, "%") && *out <= 100;
 }
 
 /* FORM_INPUT: *n is the event's number; otherwise it is the position. */
@@ -22,7 +22,7 @@ static enum form { FORM_NONE, FORM_TICKS, FORM_INPUT } form_of(const char *text,
         return FORM_TICKS;
     }
     if (*text == 'e')
-        return number_parse(text + 1, n) ? FORM_INPUT : FORM_NONE;
+        return !text[1 + strspn(text + 1, "0123456789")] && number_parse(text + 1, n) ? FORM_INPUT : FORM_NONE;
     if (number_parse(text, n))
         return FORM_TICKS;
     if (!percentage(text, &percent))
@@ -54,5 +54,6 @@ struct err *position_find(const char *text, uint64_t end, position_input_fn inpu
     if (!in.found)
         return err_new(ERR_RANGE, "nothing came from outside from event %" PRIu64 " on", seq);
     /* Most events of a recording are digests, which nobody wants to go to. */
-    return err_new(ERR_RANGE, "event %" PRIu64 " is nothing that came from outside; the next of that is e%" PRIu64, seq, in.seq);
+    return err_new(ERR_RANGE, "event %" PRIu64 " is nothing that came from outside; the next of that is e%" PRIu64, seq,
+                   in.seq);
 }

@@ -13,7 +13,7 @@ bool number_parse(const char *text, uint64_t *out)
     errno = 0;
     if (*text < '0' || *text > '9')
         return false;
-    *out = strtoull(text, &rest, 0);
+    *out = strtoull(text, &rest, text[0] == '0' && (text[1] | 0x20) == 'x' ? 16 : 10);
     for (size_t i = 0; i < ARRAY_LEN(units); i++)
         if (*rest == units[i].letter && (!*rest || !rest[1]))
             return !errno && !__builtin_mul_overflow(*out, units[i].factor, out);

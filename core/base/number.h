@@ -4,7 +4,7 @@
 
 #include "core/base/base.h"
 
-/* Unsigned: decimal, hexadecimal, with k, M or G for powers of 1000. False: it is none. */
+/* Unsigned: decimal, or hexadecimal after 0x; with k, M or G for powers of 1000. False: it is none. */
 bool number_parse(const char *text, uint64_t *out);
 
 #endif

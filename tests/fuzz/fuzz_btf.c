@@ -1,5 +1,5 @@
-/* tests/fuzz/fuzz_btf.c: libFuzzer over btf_to_dwarf(): whatever a guest has in place of its types, what becomes of it is DWARF:
- * entries one behind the other to the end of the unit, names within the strings, references to entries. */
+/* tests/fuzz/fuzz_btf.c: libFuzzer over btf_to_dwarf(): whatever a guest has in place of its types, what becomes of it is
+ * DWARF: entries one behind the other to the end of the unit, names within the strings, references to entries. */
 #include <stdlib.h>
 
 #include "analysis/btf.h"

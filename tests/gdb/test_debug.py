@@ -341,16 +341,22 @@ def test_left_behind():
         run("debug", recording, "--", "-batch", "-ex", "python import os; os.kill(os.getppid(), 9)", env=env).expect(-9)
         killed = os.listdir(tmp)
         check(len(killed) == 1, f"left behind: {killed}")
-        os.makedirs(os.path.join(tmp, "hyperwind.others", "something"))
+        others = ["hyperwind.others", "hyperwind.backup"]
+        for name in others:
+            os.mkdir(os.path.join(tmp, name))
+        with open(os.path.join(tmp, "hyperwind.backup", "hyperwind.py"), "w", encoding="ascii") as f:
+            f.write("mine\n")
         inner = f"shell {hwtest.PROGRAM} debug {recording} -- -batch -ex 'shell echo inner $(ls $TMPDIR)'"
         result = run("debug", recording, "--", "-batch", "-ex", "shell echo before $(ls $TMPDIR)", "-ex", inner, "-ex",
                      "shell echo after $(ls $TMPDIR)", env=env).expect(0)
         seen = [line.split() for line in result.out.decode().splitlines() if "hyperwind." in line]
-        before, within, after = (next(words[1:] for words in seen if words[0] == where) for where in ("before", "inner", "after"))
-        check(len(before) == 2 and killed[0] not in before, f"{killed} is left: {before}")
-        check(len(within) == 3 and set(before) < set(within), f"a session has lost its files: {before}, {within}")
+        before, within, after = (next(words[1:] for words in seen if words[0] == where)
+                                 for where in ("before", "inner", "after"))
+        check(len(before) == 3 and killed[0] not in before, f"{killed} is left: {before}")
+        check(len(within) == 4 and set(before) < set(within), f"a session has lost its files: {before}, {within}")
         check(after == before, f"{before}, {after}")
-        check(os.listdir(tmp) == ["hyperwind.others"], os.listdir(tmp))
+        check(sorted(os.listdir(tmp)) == sorted(others), os.listdir(tmp))
+        check(os.listdir(os.path.join(tmp, "hyperwind.backup")), "a file of somebody else's is gone")
 
 
 def test_live():

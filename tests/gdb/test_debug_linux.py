@@ -9,7 +9,7 @@ import subprocess
 from gdbtest import HERE, Live, debug, run_all
 from gdb_guests import (GONE, at_end, back_and_forth_over_writes, linux_recording, once, refuses_changes,
                         same_as_forwards, system_registers, untouched, walk)
-from hwtest import check, check_replay, linux, path, record, rng
+from hwtest import GUEST, check, check_replay, linux, path, record, rng
 
 
 def kernel_functions(g, count):
@@ -318,8 +318,13 @@ def addresses(g):
 def test_vmlinux():
     """The symbols of a kernel's ELF file, of which KASLR has moved all but those of per-CPU variables."""
     elf, recording = symbols(), linux_recording()[0]
+    with open(path("cut"), "wb") as cut, open(path("empty"), "wb"), open(elf, "rb") as whole:
+        cut.write(whole.read(5000))
     with debug(recording) as g:
         moved = addresses(g)
+        for _ in range(2):
+            g("symbols", r"moved by")
+            check(addresses(g) == moved, addresses(g))
     for at in ("start", "end"):
         with debug(recording, "--at", at, "--symbols", elf) as g:
             check(addresses(g) == moved, f"{addresses(g)}, by kallsyms {moved}")
@@ -330,7 +335,11 @@ def test_vmlinux():
         for name, where in (("in_text", 0xffffffff81000010), ("in_init", 0xffffffff83000010)):
             g(f"info symbol {where + slide:#x}", f"^{name} in section")
         g("info address per_cpu", r"is at 0x10 ")
-        g("symbol-file")
+        for bad in (__file__, HERE, path("nowhere"), path("empty"), path("cut")):
+            g(f"symbols {bad}", "ELF file|No such file|no file")
+        g("info address per_cpu", r"is at 0x10 ")
+        g(f"symbols {elf} 0x100000", r"offset by 0x100000")
+        check(addresses(g)[0] == "0xffffffff81100000", addresses(g))
         g("symbols", r"moved by")
         check(addresses(g) == moved, f"{addresses(g)}, by kallsyms {moved}")
     with Live("run", *linux("idle", "hw.idle=60")) as live:
@@ -341,9 +350,20 @@ def test_vmlinux():
             check(addresses(g) == moved, f"{addresses(g)}, by kallsyms {moved}")
             g(f"symbols {elf} 0x100000", r"offset by 0x100000")
             check(addresses(g)[0] == "0xffffffff81100000", addresses(g))
-            g("symbols nowhere", r"nowhere: No such file")
+            g(f"symbols {elf} a bit", r"usage: symbols")
+            g(f"symbols {elf} far", r"far: how far it was moved")
+            g("symbols", r"moved by")
+            check(addresses(g) == moved, f"{addresses(g)}, at first {moved}")
         with live.gdb(elf) as g:
             check(addresses(g)[0] == "0xffffffff81000000", "a file that gdb was given is left where it is")
+
+
+def test_triple_fault():
+    """A kernel that has thrown its IDT away to reset the machine still has names."""
+    append = "console=ttyS0 root=/dev/vda1 panic=-1 reboot=t"
+    record(path("a.hwr"), ["--append", append, linux("boot")[-1]]).expect(GUEST)
+    with debug(path("a.hwr")) as g:
+        g("backtrace", r"native_machine_emergency_restart", r" panic ", r"mount_block_root", r"kernel_init")
 
 
 def pahole_structures(text):

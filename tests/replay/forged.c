@@ -130,11 +130,12 @@ static struct err *move(struct timeline *t)
     switch (below(4)) {
     case 0:
         return timeline_step(t, -(int64_t)(1 + below(100)), &stop);
-    case 1:
+    case 1: {
         must(timeline_probe_add(t, &p, &number));
         struct err *e = timeline_run(t, below(3), &stop);
         timeline_probe_remove(t, number);
         return e;
+    }
     default:
         return timeline_seek(t, below(timeline_end(t) + 1), &stop);
     }
@@ -163,7 +164,7 @@ int main(int argc, char **argv)
             must(e);
         err_destroy(e);
     }
-    printf("%u moves, %u refused, %" PRIu64 " checkpoints\n", done, failed, timeline_stats(t).checkpoints);
+    printf("%u moves made, %u refused, %" PRIu64 " checkpoints\n", done, failed, timeline_stats(t).checkpoints);
     timeline_close(t);
     return 0;
 }

@@ -28,7 +28,7 @@ struct rig {
     uint8_t reg[RIG_REGS][16];
     uint8_t memory[RIG_MEMORY];
     unsigned threads, inserts, removes, inserted, restarts, monitors;
-    bool refuse_write, refuse_insert, interrupted;
+    bool refuse_write, refuse_insert, interrupted, no_file;
     struct gdbs_break *last;
     struct text sent; /* what the stub sent and nobody looked at yet */
 };
@@ -131,12 +131,11 @@ static bool rig_monitor(void *t, struct gdbs *g, const char *command)
 
 static const uint8_t rig_file[] = "\177ELF: not really $#}*";
 
-static const char *const rig_files[] = {"/kernel", "/no longer", "/another", NULL};
+static const char *const rig_files[] = {"/kernel", "/another", NULL};
 
 static bool rig_open(void *t, unsigned index, const uint8_t **data, size_t *len)
 {
-    (void)t;
-    if (index == 1)
+    if (index == 1 && ((struct rig *)t)->no_file)
         return false;
     *data = rig_file;
     *len = sizeof(rig_file) - 1;

@@ -524,12 +524,16 @@ static void test_file(void **state)
     CONVERSE(rig, {"qXfer:exec-file:read:1:0,100", "l/kernel"}, {"vFile:setfs:0", "F0"},
              {"vFile:open:2f6b65726e656c,0,0", "F1"}, {"vFile:open:2f6574632f706173737764,0,0", "F-1,2"},
              {"vFile:open:2f6b65726e656c,1,0", "F-1,1e"}, {"vFile:pread:1,4,0", "F4;\177ELF"},
-             {"vFile:pread:1,100,10", "F5; $#}*"}, {"vFile:pread:1,4,ffffffff", "F0;"}, {"vFile:pread:2,4,0", "F-1,9"},
-             {"vFile:open:2f6e6f206c6f6e676572,0,0", "F-1,2"}, {"vFile:open:2f616e6f74686572,0,0", "F3"},
-             {"vFile:readlink:2f", "F-1,16"}, {"vFile:close:1", "F0"}, {"vFile:pread:3,4,0", "F4;\177ELF"},
-             {"vFile:pread:0,4,0", "F-1,9"}, {"vFile:pread:21,4,0", "F-1,9"}, {"vFile:pread:ffffffffffffffff,4,0", "F-1,9"}, {"vFile:close:1", "F-1,9"},
+             {"vFile:pread:1,100,10", "F5; $#}*"}, {"vFile:pread:1,4,ffffffff", "F0;"}, {"vFile:pread:3,4,0", "F-1,9"},
+             {"vFile:open:2f6b65726e656c,0,0", "F1"}, {"vFile:open:2f616e6f74686572,0,0", "F2"}, {"vFile:close:1", "F0"},
+             {"vFile:pread:1,4,0", "F4;\177ELF"},
+             {"vFile:readlink:2f", "F-1,16"}, {"vFile:close:1", "F0"}, {"vFile:pread:2,4,0", "F4;\177ELF"},
+             {"vFile:pread:0,4,0", "F-1,9"}, {"vFile:pread:21,4,0", "F-1,9"}, {"vFile:pread:ffffffffffffffff,4,0", "F-1,9"},
+             {"vFile:close:1", "F-1,9"},
              {"vFile:pread:1,4,0", "F-1,9"}, {"vFile:pwrite:1,0,xx", ""}, {"vFile:unlink:2f", ""},
              {"vFile:open:", "F-1,16"});
+    rig->no_file = true;
+    CONVERSE(rig, {"vFile:open:2f616e6f74686572,0,0", "F-1,2"}, {"vFile:pread:2,4,0", "F-1,9"});
     ask(rig, "vFile:open:2f6b65726e656c,0,0");
     text_clear(&rig->sent);
     send_packet(rig, "vFile:fstat:1", 13);
