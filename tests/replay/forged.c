@@ -29,7 +29,8 @@ static void *allocate(size_t len)
 
 /* ---- forging ---- */
 
-enum { STATE_TICKS = 72 }; /* where a state says its own ticks: behind the mark (replay/stored.c) */
+/* Where a state says its own ticks, behind the mark; and in the mark, those of the last digests (replay/stored.c). */
+enum { STATE_TICKS = 72, STATE_GOOD = 40, STATE_GOOD_MEMORY = 56 };
 
 struct forger {
     struct log_reader *in; /* stands at an event */
@@ -64,6 +65,10 @@ static void forge(struct forger *f, size_t i, uint64_t ticks)
     uint32_t *page = allocate(room * sizeof(*page));
     if (below(f->odds)) /* otherwise it is of other ticks than it stands at */
         put_le64(state + STATE_TICKS, ticks);
+    if (below(f->odds)) { /* otherwise it may tell of what came later */
+        put_le64(state + STATE_GOOD, below(ticks + 1));
+        put_le64(state + STATE_GOOD_MEMORY, below(ticks + 1));
+    }
     for (uint64_t flips = below(f->odds) ? 0 : 1 + below(20); flips; flips--)
         state[below(len)] ^= (uint8_t)(1 << below(8));
     if (!below(f->odds))
@@ -156,6 +161,7 @@ int main(int argc, char **argv)
         err_destroy(e);
         return 0;
     }
+    uint64_t believed = timeline_stats(t).checkpoints - 1; /* the one at tick 0 is the replay's own */
     for (int i = atoi(argv[4]); i > 0; i--) {
         e = move(t);
         failed += e != NULL;
@@ -164,7 +170,7 @@ int main(int argc, char **argv)
             must(e);
         err_destroy(e);
     }
-    printf("%u moves made, %u refused, %" PRIu64 " checkpoints\n", done, failed, timeline_stats(t).checkpoints);
+    printf("%u moves made, %u refused, %" PRIu64 " checkpoints believed\n", done, failed, believed);
     timeline_close(t);
     return 0;
 }
