@@ -51,7 +51,7 @@ enum {
     LANGUAGE_C99 = 0x0c,
     ENCODING_BOOL = 2, ENCODING_FLOAT = 4, ENCODING_SIGNED = 5, ENCODING_SIGNED_CHAR = 6, ENCODING_UNSIGNED = 7,
     ENCODING_UNSIGNED_CHAR = 8,
-    POINTER_LEN = 8, UNIT_HEADER_LEN = 11,
+    POINTER_LEN = 8,
 };
 
 enum die {
@@ -161,7 +161,8 @@ static unsigned encoding_of(uint32_t data, uint32_t bytes)
 
 static void put_members(struct writer *w, const struct type *t)
 {
-    for (const uint8_t *p = t->at, *end = p + (size_t)t->parts * 12; p < end; p += 12) {
+    size_t len = kinds[t->kind].part;
+    for (const uint8_t *p = t->at, *end = p + t->parts * len; p < end; p += len) {
         uint32_t name = name_of(w, get_le32(p)), type = ref(w, get_le32(p + 4)), at = get_le32(p + 8);
         uint32_t bits = t->flag ? at >> 24 : 0, offset = t->flag ? at & 0xffffff : at;
         if (bits)
@@ -188,7 +189,8 @@ static void put_enumerators(struct writer *w, const struct type *t)
 
 static void put_parameters(struct writer *w, const struct type *t)
 {
-    for (const uint8_t *p = t->at, *end = p + (size_t)t->parts * 8; p < end; p += 8) {
+    size_t len = kinds[t->kind].part;
+    for (const uint8_t *p = t->at, *end = p + t->parts * len; p < end; p += len) {
         if (get_le32(p) || get_le32(p + 4))
             put_die(w, DIE_PARAMETER, 0, ref(w, get_le32(p + 4)), 0, 0);
         else

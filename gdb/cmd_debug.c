@@ -226,10 +226,10 @@ static struct err *debug(struct debug *d, int *status)
     fprintf(stderr, "hyperwind: gdb may connect: target remote %s\n", gdb_server_address(d->server));
     scratch_path(&d->scratch, SCRATCH_PYTHON, path);
     fprintf(stderr, "hyperwind: its commands: source %s\n", path);
-    if (d->symbols[0])
-        fprintf(stderr, "hyperwind: symbols: file %s\n", d->symbols);
     if (d->o->symbols)
         fprintf(stderr, "hyperwind: symbols: symbols %s\n", d->o->symbols);
+    else if (d->symbols[0])
+        fprintf(stderr, "hyperwind: symbols: file %s\n", d->symbols);
     return serve(d);
 }
 

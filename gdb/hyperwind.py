@@ -62,7 +62,7 @@ def last_write(argument):
 
 
 def sections(path):
-    """Of an ELF file: the addresses of its sections by name; of a 32-bit one: None. (ELF specification, "Sections".)"""
+    """Of an ELF file: the addresses of its sections by name; of a 32-bit one: nothing. (ELF specification, "Sections".)"""
     try:
         if not os.path.isfile(path):
             raise gdb.GdbError(f"{path}: " + ("This is no file." if os.path.exists(path) else "No such file or directory."))
@@ -129,7 +129,7 @@ def types(argument):
         gdb.execute("add-symbol-file target:/types")
     except gdb.error as error:
         if "No such file" in str(error):
-            raise gdb.GdbError("This kernel has no types in its memory (CONFIG_DEBUG_INFO_BTF).") from None
+            raise gdb.GdbError("This kernel has no types in its memory that can be read (CONFIG_DEBUG_INFO_BTF).") from None
         raise
 
 

@@ -24,7 +24,7 @@ static bool seems_to_run(const struct vcpu_state *s)
 
 struct err *gdb_symbols_look(struct gdb_symbols *s, struct timeline *t, bool hard, bool *found)
 {
-    const uint64_t hole = GIB(3), above = GIB(4); /* where RAM goes on (docs/architecture.md) */
+    const uint64_t hole = GIB(3), above = GIB(4); /* RAM goes on there (core/mem.h) */
     uint64_t ram = timeline_ram_len(t);
     struct ksyms_reader reader = {.arg = t, .read = read_linear, .read_phys = read_physical,
                                   .phys_len = ram > hole ? ram - hole + above : ram};
@@ -45,20 +45,24 @@ struct err *gdb_symbols_look(struct gdb_symbols *s, struct timeline *t, bool har
     return NULL;
 }
 
+static struct err *offer(const struct gdb_symbols *s, struct gdb_symbols_file *f,
+                         struct err *(*make)(const struct ksyms *, uint8_t **, size_t *), const uint8_t **data_out,
+                         size_t *len_out)
+{
+    struct err *e = f->data ? NULL : make(s->ks, &f->data, &f->len);
+    *data_out = f->data;
+    *len_out = f->len;
+    return e;
+}
+
 struct err *gdb_symbols_names(struct gdb_symbols *s, const uint8_t **data_out, size_t *len_out)
 {
-    struct err *e = s->names.data ? NULL : ksyms_elf(s->ks, &s->names.data, &s->names.len);
-    *data_out = s->names.data;
-    *len_out = s->names.len;
-    return e;
+    return offer(s, &s->names, ksyms_elf, data_out, len_out);
 }
 
 struct err *gdb_symbols_types(struct gdb_symbols *s, const uint8_t **data_out, size_t *len_out)
 {
-    struct err *e = s->types.data ? NULL : ksyms_types_elf(s->ks, &s->types.data, &s->types.len);
-    *data_out = s->types.data;
-    *len_out = s->types.len;
-    return e;
+    return offer(s, &s->types, ksyms_types_elf, data_out, len_out);
 }
 
 void gdb_symbols_forget(struct gdb_symbols *s)

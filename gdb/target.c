@@ -257,7 +257,7 @@ static bool file(void *arg, unsigned index, const uint8_t **data_out, size_t *le
         e = index == FILE_TYPES ? gdb_symbols_types(&target->symbols, data_out, len_out)
                                 : gdb_symbols_names(&target->symbols, data_out, len_out);
     bool ok = !e && target->symbols.ks && fits(target, *data_out, *len_out);
-    err_destroy(e); /* `monitor kernel` says it; here is no place for text */
+    err_destroy(e); /* here is no place for text: gdb says that there is no such file */
     return ok;
 }
 
